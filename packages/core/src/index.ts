@@ -1,1 +1,2 @@
-export {}
+export * as Model from "./Model.ts"
+export * as Random from "./Random.ts"
