@@ -1,1 +1,5 @@
-export {}
+export * as Device from "./Device.ts"
+export * as Gradient from "./Gradient.ts"
+export * as Kernel from "./Kernel.ts"
+export * as Recording from "./Recording.ts"
+export * as Tensor from "./Tensor.ts"
