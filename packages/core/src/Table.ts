@@ -6,10 +6,11 @@
  */
 import { Effect, Schema } from "effect"
 import * as arrow from "apache-arrow"
-import { randomUUID } from "node:crypto"
-import { mkdir, open, readFile, rename, rm } from "node:fs/promises"
-import { dirname } from "node:path"
+import { readFile } from "node:fs/promises"
+import { join } from "node:path"
+import * as Artifact from "./Artifact.ts"
 import * as Column from "./Column.ts"
+import * as File from "./File.ts"
 
 /** A table that could not be read or written: which table, where, what is wrong and what to do. */
 export class TableError extends Schema.TaggedError<TableError>()("TableError", {
@@ -147,34 +148,16 @@ export const fromIPC = <D extends Definition>(definition: D, bytes: Uint8Array, 
   return wrap(definition, table)
 })
 
-/** Writes an Arrow file that appears whole or not at all (temporary name, flush, rename). Fails: `TableError`. */
-export const write = (table: Table, file: string): Effect.Effect<void, TableError> => Effect.tryPromise({
-  try: async () => {
-    const temporary = `${file}.${randomUUID()}.part`
-    try {
-      await mkdir(dirname(file), { recursive: true })
-      const handle = await open(temporary, "wx")
-      try {
-        await handle.writeFile(toIPC(table))
-        await handle.sync()
-      } finally { await handle.close() }
-      await rename(temporary, file)
-    } catch (cause) {
-      await rm(temporary, { force: true }).catch(() => undefined)
-      throw cause
-    }
-  },
-  catch: (cause) => new TableError({
-    table: table.definition.name, at: file, problem: `could not be written (${(cause as Error).message})`,
-    remedy: "Check that the folder can be written and the disk has room"
-  })
-}).pipe(Effect.uninterruptible)
+/** Writes an Arrow file that appears whole or not at all. Fails: `FileError`. */
+export const write = (table: Table, file: string): Effect.Effect<void, File.FileError> => Effect.suspend(() => File.write(file, toIPC(table)))
 
-/** Reads an Arrow file of the declared table. Fails: `TableError`. */
-export const read = <D extends Definition>(definition: D, file: string): Effect.Effect<Table<D>, TableError> =>
-  Effect.tryPromise({
-    try: () => readFile(file),
-    catch: (cause) => new TableError({
-      table: definition.name, at: file, problem: `could not be read (${(cause as Error).message})`, remedy: "Check the path"
-    })
-  }).pipe(Effect.flatMap((bytes) => fromIPC(definition, bytes, file)))
+/** Reads an Arrow file of the declared table. Fails: `FileError` where it cannot be read, `TableError` where it holds something else. */
+export const read = <D extends Definition>(definition: D, file: string): Effect.Effect<Table<D>, TableError | File.FileError> =>
+  Effect.flatMap(File.attempt("read", file, () => readFile(file)), (bytes) => fromIPC(definition, bytes, file))
+
+/** How tables of this definition are kept in a store: one file, `<name>.arrow`. */
+const artifact = <D extends Definition>(definition: D): Artifact.Artifact<Table<D>> => Artifact.make<Table<D>>(definition.name, {
+  save: (table, directory) => write(table, join(directory, `${definition.name}.arrow`)),
+  load: (directory) => read(definition, join(directory, `${definition.name}.arrow`))
+})
+export { artifact as Artifact }

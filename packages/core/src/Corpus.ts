@@ -1,0 +1,176 @@
+/**
+ * A corpus: the documents of one domain, split into train, choose and report so that no near-duplicate stands on two sides.
+ *
+ * Text is full of copies. Of a licence collection cut at random, half of the held-out text stands verbatim in the rest, and a model is then
+ * praised for its memory. So documents that share more than 5 % of their 12-word shingles form clusters, whole clusters go to one side, and
+ * what overlap remains between held-out and train text is measured, kept in the header, and refused above 1 % unless allowed.
+ *
+ * The split depends on the text and the `seed` option alone, not on a pipeline's seed and not on `maximumBytes`: what one run held out, no
+ * other run trained on.
+ */
+import { Effect, Schema } from "effect"
+import { stat } from "node:fs/promises"
+import { join } from "node:path"
+import * as Artifact from "./Artifact.ts"
+import { assignSplits } from "./assignSplits.ts"
+import { CorpusError } from "./CorpusError.ts"
+import * as File from "./File.ts"
+import { firstBytes } from "./firstBytes.ts"
+import { clusters, overlap, shingles } from "./nearDuplicates.ts"
+import * as Random from "./Random.ts"
+import { readDocuments } from "./readDocuments.ts"
+import * as Stage from "./Stage.ts"
+
+export { batches, type Batch, type Batches, type Corpora, type Encoder } from "./corpusBatches.ts"
+export { windows, type Window } from "./corpusWindows.ts"
+export { CorpusError } from "./CorpusError.ts"
+
+/** What a document is for: to train on, to choose between methods with, to report with. */
+export type Split = "train" | "choose" | "report"
+export const splits: ReadonlyArray<Split> = ["train", "choose", "report"]
+
+export interface Document { readonly id: string; readonly text: string; readonly split: Split }
+/** What is known of a corpus without its text. A plan, made before the text is read, knows `domain` and an upper bound of `bytes`. Units: bytes of UTF-8; overlap from 0 to 1. */
+export interface Header {
+  readonly domain: string
+  readonly bytes?: number
+  readonly documents?: number
+  readonly clusters?: number
+  /** Part of all bytes that stands in the largest cluster. */
+  readonly largestCluster?: number
+  readonly splits?: Readonly<Record<Split, { readonly documents: number; readonly bytes: number }>>
+  /** Part of the held-out text's 12-word shingles that stand in the train text too. */
+  readonly overlap?: { readonly choose: number; readonly report: number }
+}
+export interface Corpus {
+  readonly kind: "corpus"
+  readonly header: Header
+  readonly domain: string
+  readonly documents: ReadonlyArray<Document>
+}
+
+const bytesOf = (documents: ReadonlyArray<{ readonly text: string }>): number => documents.reduce((sum, { text }) => sum + Buffer.byteLength(text), 0)
+
+export interface MakeOptions {
+  readonly domain: string
+  /** Keep near-duplicates together (default). Without it documents are split one by one; the overlap is measured and refused all the same. */
+  readonly clusters?: boolean
+  /** Two documents are near-duplicates above this part of the shorter one's shingles. Default 0.05. */
+  readonly share?: number
+  /** Target parts of the bytes. Default 0.8, 0.1, 0.1. */
+  readonly shares?: Readonly<Record<Split, number>>
+  /** Of the split. Default 0. */
+  readonly seed?: number
+  /** Keep about this much text, in the proportions of `shares`, chosen after the split. */
+  readonly maximumBytes?: number
+  /** Accept an overlap above 1 %. */
+  readonly allowOverlap?: boolean
+}
+
+/** A corpus of these documents, split; the documents stand in a seeded random order, so that any beginning of a split is a sample of it. Fails: `CorpusError`. */
+export const make = (given: ReadonlyArray<{ readonly id: string; readonly text: string }>, options: MakeOptions): Effect.Effect<Corpus, CorpusError> => Effect.gen(function*() {
+  const { domain, share = 0.05, shares = { train: 0.8, choose: 0.1, report: 0.1 }, seed = 0, maximumBytes } = options
+  const fail = (reason: CorpusError["reason"], problem: string, remedy: string) => new CorpusError({ reason, domain, problem, remedy })
+  const documents = given.filter(({ text }) => text.trim() !== "")
+  if (documents.length === 0) return yield* fail("empty", `none of ${given.length} documents has any text`, "Give files with text")
+  const hashes = documents.map(({ text }) => shingles(text))
+  const cluster = options.clusters === false ? Uint32Array.from(documents.keys()) : clusters(hashes, { share })
+  const sizes = new Map<number, number>()
+  documents.forEach(({ text }, index) => sizes.set(cluster[index]!, (sizes.get(cluster[index]!) ?? 0) + Buffer.byteLength(text)))
+  const order = Random.shuffle(Random.make(seed, `corpus/${domain}`), documents.length)
+  const side = assignSplits(sizes, order, shares)
+  const split = Array.from(cluster, (root) => side.get(root)!)
+  const of = (name: Split) => hashes.filter((_, index) => split[index] === name)
+  const missing = splits.find((name) => shares[name] > 0 && of(name).length === 0)
+  if (missing !== undefined) {
+    const largest = Math.max(...sizes.values()) / bytesOf(documents)
+    return yield* fail("clusters", `nothing is left for ${missing}: ${documents.length} documents form ${sizes.size} clusters of near-duplicates, the largest with ${percent(largest)} of the text`,
+      "Give more independent documents, or cut long ones")
+  }
+  const train = of("train")
+  const remaining = { choose: overlap(of("choose"), train), report: overlap(of("report"), train) }
+  const worst = Math.max(remaining.choose, remaining.report)
+  if (worst > 0.01 && options.allowOverlap !== true) {
+    return yield* fail("overlap", `${percent(worst)} of the held-out text's 12-word sequences stand in the train text too (at most 1 % is allowed)`,
+      "Split by clusters, lower `share`, or set allowOverlap to accept it")
+  }
+  const kept = splits.flatMap((name) => {
+    const mine = Array.from(order).filter((index) => split[index] === name).map((index): Document => ({ ...documents[index]!, split: name }))
+    return maximumBytes === undefined ? mine : atMost(mine, Math.round(maximumBytes * shares[name]))
+  })
+  const count = (name: Split) => { const mine = kept.filter((document) => document.split === name); return { documents: mine.length, bytes: bytesOf(mine) } }
+  const header: Header = {
+    domain, bytes: bytesOf(kept), documents: kept.length, clusters: sizes.size,
+    largestCluster: Math.max(...sizes.values()) / bytesOf(documents),
+    splits: { train: count("train"), choose: count("choose"), report: count("report") }, overlap: remaining
+  }
+  return { kind: "corpus", header, domain, documents: kept }
+})
+
+const percent = (part: number) => `${(100 * part).toFixed(1)} %`
+
+/** The first documents up to `bytes`, the last one cut. */
+const atMost = (documents: ReadonlyArray<Document>, bytes: number): ReadonlyArray<Document> => {
+  const kept: Array<Document> = []
+  let left = bytes
+  for (const document of documents) {
+    if (left <= 0) break
+    const text = firstBytes(document.text, left)
+    if (text.trim() !== "") kept.push({ ...document, text })
+    left -= Buffer.byteLength(text)
+  }
+  return kept
+}
+
+/** The documents of one split, in order. */
+export const of = (corpus: Corpus, split: Split): ReadonlyArray<Document> => corpus.documents.filter((document) => document.split === split)
+
+/** Kept as `corpus.json` (the header) and `documents.jsonl`. */
+const artifact: Artifact.Artifact<Corpus> = Artifact.make<Corpus>("corpus", {
+  save: (corpus, directory) => Effect.andThen(
+    File.write(join(directory, "documents.jsonl"), corpus.documents.map((document) => `${JSON.stringify(document)}\n`).join("")),
+    File.writeJson(join(directory, "corpus.json"), corpus.header)
+  ),
+  load: (directory) => Effect.gen(function*() {
+    const header = JSON.parse(yield* File.read(join(directory, "corpus.json"))) as Header
+    const lines = (yield* File.read(join(directory, "documents.jsonl"))).split("\n")
+    const documents = lines.filter((line) => line !== "").map((line) => JSON.parse(line) as Document)
+    return { kind: "corpus", header, domain: header.domain, documents }
+  })
+})
+export { artifact as Artifact }
+
+/**
+ * Stage: the corpus of a text file, a JSON-lines file (`{ "id", "text" }`) or a folder of them.
+ *
+ * Options: as `make`, and `separator` between the documents of a text (else it is cut between paragraphs into about `documentBytes`, default 4096).
+ * Fails: `CorpusError`, `FileError`.
+ */
+export const load = Stage.make("corpus/load", {
+  version: 1,
+  inputs: [],
+  options: Schema.Struct({
+    at: File.File,
+    domain: Schema.String,
+    clusters: Schema.Boolean.pipe(Stage.byDefault(true)),
+    share: Schema.Number.check(Schema.isBetween({ minimum: 0, maximum: 1 })).pipe(Stage.byDefault(0.05)),
+    shares: Schema.Struct({ train: Schema.Number, choose: Schema.Number, report: Schema.Number }).pipe(Stage.byDefault({ train: 0.8, choose: 0.1, report: 0.1 })),
+    seed: Schema.Int.pipe(Stage.byDefault(0)),
+    separator: Schema.optionalKey(Schema.String),
+    documentBytes: Schema.optionalKey(Schema.Int.check(Schema.isGreaterThan(0))),
+    maximumBytes: Schema.optionalKey(Schema.Int.check(Schema.isGreaterThan(0))),
+    allowOverlap: Schema.Boolean.pipe(Stage.byDefault(false))
+  }),
+  output: artifact,
+  *describe(_, { at, domain, maximumBytes = Infinity }) {
+    const size = yield* File.attempt("read", at.path, async () => { const found = await stat(at.path); return found.isFile() ? found.size : undefined })
+    const bytes = Math.min(size ?? Infinity, maximumBytes)
+    return { header: { domain, ...bytes === Infinity ? {} : { bytes } }, cost: size === undefined ? {} : { bytesRead: size } }
+  },
+  *run(_, options, context) {
+    const documents = yield* readDocuments(options.at.path, options)
+    const corpus = yield* make(documents, options)
+    yield* context.metric("overlap.report", corpus.header.overlap?.report ?? 0)
+    return corpus
+  }
+})
