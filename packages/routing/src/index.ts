@@ -1,1 +1,1 @@
-export {}
+export * as Adapter from "./Adapter.ts"
