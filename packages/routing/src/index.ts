@@ -1,1 +1,6 @@
-export * as Adapter from "./Adapter.ts"
+export type { Decision } from "./Decision.ts"
+export * as Expert from "./Expert.ts"
+export * as LanguageModel from "./LanguageModel.ts"
+export * as Mixture from "./Mixture.ts"
+export { route } from "./route.ts"
+export * as Router from "./Router.ts"

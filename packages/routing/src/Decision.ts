@@ -1,0 +1,27 @@
+/**
+ * What a layer's router decided for every row of the batch, in memory: a structure of tensors. A slot is one visit of one row to one
+ * expert; slots are numbered row · active + rank, and `order` lists them by (expert, row), so that each expert's rows lie together.
+ */
+import type { Tensor } from "@switchyard/gpu"
+
+export interface Decision {
+  readonly layer: number
+  /** How many experts each row visits. */
+  readonly active: number
+  /** [rows, experts] */
+  readonly logits: Tensor.Tensor
+  /** [rows, experts], the softmax of the logits. */
+  readonly probabilities: Tensor.Tensor
+  /** u32 [rows, active]: fixed experts in their order, then the best first, ties to the lowest number. */
+  readonly experts: Tensor.Tensor
+  /** [rows, active] */
+  readonly weights: Tensor.Tensor
+  /** u32 [slots]: the slots by expert. */
+  readonly order: Tensor.Tensor
+  /** u32 [experts + 1]: expert e has places offsets[e] … offsets[e + 1] − 1 of `order`. */
+  readonly offsets: Tensor.Tensor
+  /** u32 [slots]: where each slot stands in `order`. */
+  readonly places: Tensor.Tensor
+  /** [experts]: how many rows visit each. */
+  readonly load: Tensor.Tensor
+}

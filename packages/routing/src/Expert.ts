@@ -1,0 +1,70 @@
+/**
+ * Experts as tensors of one layer. A full expert is a feed-forward of its own; a low-rank expert is the layer's shared feed-forward with
+ * `scale · b·a` added to each matrix (Hu et al., "LoRA", 2021). On the device the experts of a layer are stacked along a first axis.
+ */
+import { Model } from "@switchyard/core"
+import { Tensor } from "@switchyard/gpu"
+
+/** The matrices of a feed-forward, in the order in which a token meets them. */
+export const matrices = ["gate", "up", "down"] as const
+export type Matrix = (typeof matrices)[number]
+
+/** gate, up [inner, hidden]; down [hidden, inner]. Stacked: an axis of experts before them. */
+export type Full = Readonly<Record<Matrix, Tensor.Tensor>>
+/** Of each matrix [out, in]: a [rank, in], b [out, rank]. Stacked: an axis of experts before them. */
+export type LowRank = Readonly<Record<Matrix, { readonly a: Tensor.Tensor; readonly b: Tensor.Tensor }>>
+
+/** The experts of one layer on the device. */
+export type Experts =
+  | { readonly kind: "full"; readonly count: number; readonly stack: Full }
+  | { readonly kind: "lowRank"; readonly count: number; readonly scale: number; readonly base: Full; readonly stack: LowRank }
+
+/** A tensor of the device, and the canonical tensors whose rows it holds one after the other (itself alone, unless it is a stack). */
+export interface Entry {
+  readonly name: string
+  readonly shape: ReadonlyArray<number>
+  readonly parts: ReadonlyArray<string>
+}
+
+const stacked = /^(layers\.\d+\.experts)\.(\d+)\.(.+)$/
+
+/** The tensors that a model has on the device: `layers.{l}.experts.{e}.gate` of all e become one `layers.{l}.experts.gate`, the others stay. */
+export const entries = (model: Model.Model): ReadonlyArray<Entry> => {
+  const found = new Map<string, Entry>()
+  for (const { name, shape } of Model.tensors(model)) {
+    const match = stacked.exec(name)
+    if (match === null) { found.set(name, { name, shape, parts: [name] }); continue }
+    const stack = `${match[1]}.${match[3]}`, parts = [...found.get(stack)?.parts ?? [], name]
+    found.set(stack, { name: stack, shape: [parts.length, ...shape], parts })
+  }
+  return [...found.values()]
+}
+
+/** The low-rank tensors of an adapter on a dense model's feed-forwards: `layers.{l}.feedForward.gate.a` [rank, in], `.b` [out, rank]. */
+export const adapterEntries = (model: Model.Model, rank: number): ReadonlyArray<Entry> =>
+  Array.from({ length: model.layers }, (_, layer) => matrices.flatMap((matrix) => {
+    const { hidden, feedForward: { inner } } = model
+    const [out, input] = matrix === "down" ? [hidden, inner] : [inner, hidden], at = `layers.${layer}.feedForward.${matrix}`
+    return [{ name: `${at}.a`, shape: [rank, input], parts: [`${at}.a`] }, { name: `${at}.b`, shape: [out, rank], parts: [`${at}.b`] }]
+  })).flat()
+
+const named = (parameters: ReadonlyMap<string, Tensor.Tensor>, name: string): Tensor.Tensor => {
+  const tensor = parameters.get(name)
+  if (tensor === undefined) throw new Error(`there is no tensor ${name} among the model's parameters`)
+  return tensor
+}
+/** The matrices called `{at}.gate`, `.up`, `.down`. Fails: dies when one is not there. */
+export const full = (parameters: ReadonlyMap<string, Tensor.Tensor>, at: string): Full =>
+  ({ gate: named(parameters, `${at}.gate`), up: named(parameters, `${at}.up`), down: named(parameters, `${at}.down`) })
+/** The pairs called `{at}.gate.a`, `{at}.gate.b`, …. Fails: dies when one is not there. */
+export const lowRank = (parameters: ReadonlyMap<string, Tensor.Tensor>, at: string): LowRank => {
+  const pair = (matrix: Matrix) => ({ a: named(parameters, `${at}.${matrix}.a`), b: named(parameters, `${at}.${matrix}.b`) })
+  return { gate: pair("gate"), up: pair("up"), down: pair("down") }
+}
+
+/** The experts of a layer, from the parameters of the model. */
+export const inLayer = (parameters: ReadonlyMap<string, Tensor.Tensor>, form: Model.Mixture, layer: number): Experts => {
+  const at = `layers.${layer}.experts`
+  return form.expert.kind === "full" ? { kind: "full", count: form.experts, stack: full(parameters, at) }
+    : { kind: "lowRank", count: form.experts, scale: form.expert.scale, base: full(parameters, `layers.${layer}.feedForward`), stack: lowRank(parameters, at) }
+}

@@ -1,0 +1,178 @@
+/**
+ * A checkpoint's model on a device, dense or mixture: what fine-tuning, traces, proofs and evaluation run. The decoder is gpu's; this
+ * module gives it its feed-forwards (dense, dense with an adapter, mixture) and keeps the names of all tensors straight.
+ */
+import { Model, Random, Weights } from "@switchyard/core"
+import { Decoder, type Device, Op, Tensor } from "@switchyard/gpu"
+import { Effect, Schema } from "effect"
+import { dense, adapted } from "./feedForward.ts"
+import type { Decision } from "./Decision.ts"
+import * as Expert from "./Expert.ts"
+import { likelihoods } from "./likelihoods.ts"
+import * as Mixture from "./Mixture.ts"
+import * as Router from "./Router.ts"
+
+export interface LanguageModel {
+  readonly model: Model.Model
+  /** Sequences, and tokens of each, in one replica's share of the batch; rows = batch · tokens. */
+  readonly batch: number
+  readonly tokens: number
+  /** The router of every layer; undefined in a dense model. */
+  readonly router: Router.Router | undefined
+  /** Low-rank terms on the feed-forwards of a dense model; undefined where there are none. */
+  readonly adapter: Adapter | undefined
+  readonly decoder: Decoder.Decoder
+  /** Every tensor on the device that a checkpoint holds. */
+  readonly parameters: ReadonlyMap<string, Tensor.Tensor>
+  /** The same names: which canonical tensors each holds. */
+  readonly entries: ReadonlyMap<string, Expert.Entry>
+}
+export interface Adapter { readonly rank: number; readonly scale: number }
+
+/** Tensors and model do not fit: which tensor, why, what to do. */
+export class LanguageModelError extends Schema.TaggedError<LanguageModelError>()("LanguageModelError", { tensor: Schema.String, problem: Schema.String, remedy: Schema.String }) {
+  override get message() { return `${this.tensor}: ${this.problem}. ${this.remedy}` }
+}
+
+/**
+ * The model's tensors, described; nothing is allocated.
+ *
+ * Options: `batch` sequences of `tokens` for one replica; `router` instead of the model's own (`Router.fixed([2])` in proofs); `adapter` adds
+ * low-rank terms to a dense model. Fails: `RouterError` when the router is none, wants more experts than there are, or needs tensors that the
+ * model has not.
+ */
+export const make = (model: Model.Model, options: { readonly batch: number; readonly tokens: number; readonly router?: Router.Router; readonly adapter?: Adapter }): Effect.Effect<LanguageModel, Router.RouterError> => Effect.gen(function*() {
+  const { adapter, batch, tokens } = options
+  const form = model.feedForward
+  if (form.kind === "mixture" && adapter !== undefined) throw new Error("LanguageModel.make: an adapter stands on a dense model, this one is a mixture")
+  if (form.kind === "dense" && options.router !== undefined) throw new Error("LanguageModel.make: a dense model has no router")
+  const router = form.kind === "dense" ? undefined : yield* routerOf(model, form, options.router)
+  const decoder = Decoder.make(model)
+  const entries = new Map([...Expert.entries(model), ...adapter === undefined ? [] : Expert.adapterEntries(model, adapter.rank)].map((entry) => [entry.name, entry]))
+  const parameters = new Map([...entries.values()].map(({ name, shape }) => [name, decoder.parameters.get(name) ?? Tensor.kept(shape, { label: name })]))
+  return { model, batch, tokens, router, adapter, decoder, parameters, entries }
+})
+
+const routerOf = (model: Model.Model, form: Model.Mixture, given: Router.Router | undefined): Effect.Effect<Router.Router, Router.RouterError> => Effect.gen(function*() {
+  const at = given === undefined ? "the model's router" : "the router given"
+  const router = yield* Router.check(given ?? (yield* Router.decode(form.router, at)), form.experts, at)
+  if (!Router.scored(router, form.experts)) return router
+  for (const [name, shape] of Object.entries(Router.tensors(router, { experts: form.experts, hidden: model.hidden }))) {
+    const found = form.routerTensors[name]
+    if (found === undefined || found.join() !== shape.join()) {
+      return yield* new Router.RouterError({
+        at: `${at}.score`, problem: `it needs ${name} [${shape.join(", ")}], the model has ${found === undefined ? "none" : `[${found.join(", ")}]`}`,
+        remedy: `Give the model's routerTensors as Router.tensors says, or a router that reads ${Object.keys(form.routerTensors).join(", ") || "no tensors"}.`
+      })
+    }
+  }
+  return router
+})
+
+/** Uploads every tensor, stacking experts. Options: `seed` of an adapter's first values where the weights have none. Fails: `LanguageModelError` names every missing or unexpected tensor. */
+export const load = (arena: Device.Arena, self: LanguageModel, weights: Weights.Weights, options: { readonly seed?: number } = {}): Effect.Effect<void, LanguageModelError | Weights.WeightsError | Device.Failure> => Effect.gen(function*() {
+  const adapter = new Set(self.adapter === undefined ? [] : Expert.adapterEntries(self.model, self.adapter.rank).map(({ name }) => name))
+  yield* consumed(self, weights, adapter)
+  yield* Decoder.load(arena, self.decoder, Weights.select(weights, (name) => self.decoder.parameters.has(name)))
+  for (const { name, parts, shape } of self.entries.values()) {
+    if (self.decoder.parameters.has(name)) continue
+    const data = new Float32Array(Tensor.size(shape))
+    if (adapter.has(name) && !weights.infos.has(name)) {
+      // a: normal with deviation 1/√in; b stays zero: an adapter begins as no change
+      if (name.endsWith(".a")) Random.fillNormal(Random.make(options.seed ?? 0, name), data, { deviation: 1 / Math.sqrt(shape[1]!) })
+    } else {
+      const each = data.length / parts.length
+      for (const [at, part] of parts.entries()) data.set(yield* weights.read(part), at * each)
+    }
+    yield* arena.upload(self.parameters.get(name)!, data)
+  }
+})
+
+const consumed = (self: LanguageModel, weights: Weights.Weights, optional: ReadonlySet<string>): Effect.Effect<void, LanguageModelError> => {
+  const expected = new Map([...self.entries.values()].flatMap(({ parts, shape }) => parts.map((part) => [part, parts.length > 1 || isStack(part) ? shape.slice(1) : shape] as const)))
+  const missing = [...expected.keys()].filter((name) => !weights.infos.has(name) && !optional.has(name))
+  const unexpected = [...weights.infos.keys()].filter((name) => !expected.has(name))
+  const refuse = (tensor: string, problem: string, remedy: string) => Effect.fail(new LanguageModelError({ tensor, problem, remedy }))
+  if (missing.length > 0) return refuse(missing.join(", "), "the model needs it, the weights have it not", "Give the checkpoint's own weights, under canonical names.")
+  if (unexpected.length > 0) return refuse(unexpected.join(", "), "the weights have it, the model has no place for it", "Leave it out with Weights.select, or correct the model's description.")
+  for (const [name, shape] of expected) {
+    const found = weights.infos.get(name)?.shape
+    if (found !== undefined && found.join() !== shape.join()) return refuse(name, `its shape is [${found.join(", ")}], the model's description says [${shape.join(", ")}]`, "Correct the description or the file.")
+  }
+  return Effect.void
+}
+const isStack = (part: string): boolean => part.includes(".experts.")
+
+/** What a forward pass records: logits [rows, vocabulary], and one decision per layer of a mixture. */
+export interface Forward { readonly logits: Tensor.Tensor; readonly decisions: ReadonlyArray<Decision> }
+type Tap = (point: string, layer: number, tensor: Tensor.Tensor) => void
+
+/** Records a forward pass. Shapes: ids u32 [rows]. Options: `tap` sees the decoder's named points. */
+export const forward = (self: LanguageModel, ids: Tensor.Tensor, options: { readonly tap?: Tap } = {}): Forward => {
+  const { decoder, model, parameters, router } = self, form = model.feedForward, size = { batch: self.batch, tokens: self.tokens }
+  const decisions: Array<Decision> = []
+  const run = (feedForward: (x: Tensor.Tensor, layer: number) => Tensor.Tensor, tap?: Tap) => Decoder.forward(decoder, ids, { ...size, feedForward, ...tap === undefined ? {} : { tap } })
+  if (form.kind === "dense" || router === undefined) {
+    const { adapter } = self
+    const logits = run((x, layer) => adapter === undefined ? dense(x, Expert.full(parameters, `layers.${layer}.feedForward`))
+      : adapted(x, Expert.full(parameters, `layers.${layer}.feedForward`), Expert.lowRank(parameters, `layers.${layer}.feedForward`), adapter.scale), options.tap)
+    return { logits, decisions }
+  }
+  const mixture = (by: Router.Router, scores?: Tensor.Tensor) => (x: Tensor.Tensor, layer: number) => Mixture.forward(x, {
+    ...size, layer, router: by, experts: Expert.inLayer(parameters, form, layer), tensors: routerTensors(self, layer), ...scores === undefined ? {} : { scores }
+  })
+  const scores = router.score.by === "likelihood" && Router.scored(router, form.experts)
+    ? likelihoods(ids, { ...size, ...router.score, experts: form.experts, predict: (expert) => run((x, layer) => mixture(Router.fixed([expert]))(x, layer).output) })
+    : undefined
+  const logits = run((x, layer) => {
+    const { decision, output } = mixture(router, scores)(x, layer)
+    decisions.push(decision)
+    return output
+  }, options.tap)
+  return { logits, decisions }
+}
+const routerTensors = (self: LanguageModel, layer: number): Readonly<Record<string, Tensor.Tensor>> => {
+  const at = `layers.${layer}.router.`
+  return Object.fromEntries([...self.parameters].filter(([name]) => name.startsWith(at)).map(([name, tensor]) => [name.slice(at.length), tensor]))
+}
+
+/** Records the loss of every row: cross-entropy in nats, 0 where the target is left out (0xffffffff). Shapes: ids, targets u32 [rows]; losses [rows]. */
+export const lossOf = (self: LanguageModel, ids: Tensor.Tensor, targets: Tensor.Tensor): Forward & { readonly losses: Tensor.Tensor } => {
+  const result = forward(self, ids)
+  return { ...result, losses: Op.crossEntropy(result.logits, targets) }
+}
+
+// ---- names
+const selectors = {
+  all: () => true,
+  routers: (name: string) => name.includes(".router."),
+  experts: (name: string) => name.includes(".experts."),
+  feedForward: (name: string) => /\.feedForward\.(gate|up|down)$/.test(name),
+  adapter: (name: string) => /\.feedForward\.(gate|up|down)\.[ab]$/.test(name),
+  attention: (name: string) => /\.attention\.(query|key|value|output)$/.test(name),
+  norms: (name: string) => /(^|\.)norm$/.test(name),
+  embeddings: (name: string) => name === "embedding" || name === "head"
+}
+/** Which tensors: `feedForward` are dense matrices (and the shared ones of low-rank experts), `adapter` a dense model's low-rank terms. */
+export const Selector = Schema.Literals(["all", "routers", "experts", "feedForward", "adapter", "attention", "norms", "embeddings"])
+export type Selector = typeof Selector.Type
+/** The names of the parameters that any of the selectors takes, in the model's order. */
+export const select = (self: LanguageModel, selector: Selector | ReadonlyArray<Selector>): ReadonlyArray<string> => {
+  const chosen = typeof selector === "string" ? [selector] : selector
+  return [...self.parameters.keys()].filter((name) => chosen.some((each) => selectors[each](name)))
+}
+/** The parameters by name, stacked where experts are. */
+export const parameters = (self: LanguageModel): ReadonlyMap<string, Tensor.Tensor> => self.parameters
+
+/** Reads parameters back as weights in memory, under canonical names: stacks are split into their experts. */
+export const read = (arena: Device.Arena, self: LanguageModel, names: ReadonlyArray<string>): Effect.Effect<Weights.Weights, Device.Failure> => Effect.gen(function*() {
+  const found = new Map<string, Weights.MemoryTensor>()
+  for (const name of names) {
+    const entry = self.entries.get(name)
+    if (entry === undefined) throw new Error(`LanguageModel.read: there is no parameter ${name}`)
+    const data = Float32Array.from(yield* arena.read(self.parameters.get(name)!)), each = data.length / entry.parts.length
+    const shape = isStack(name) ? entry.shape.slice(1) : entry.shape
+    entry.parts.forEach((part, at) => found.set(part, { shape, data: data.slice(at * each, (at + 1) * each) }))
+  }
+  return Weights.fromMemory(found)
+})

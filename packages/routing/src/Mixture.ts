@@ -1,0 +1,48 @@
+/**
+ * A feed-forward made of experts, whatever the router: decide, copy each row to its experts in the experts' order, run each expert on its
+ * contiguous rows, let each row gather what came back. Nothing is dropped, nothing is read back.
+ *
+ * Low-rank experts share the dense products of their base: gate and up once per row; down once per row on the mixed inner activations,
+ * because Σ w·(W h) = W·(Σ w·h). Only the low-rank terms run per visit.
+ * Papers: Shazeer et al. 2017 (mixture layers); Gale et al., "MegaBlocks", 2022 (dropless); Hu et al., "LoRA", 2021.
+ */
+import { Op, type Tensor } from "@switchyard/gpu"
+import type { Decision } from "./Decision.ts"
+import type { Experts, Matrix } from "./Expert.ts"
+import { route } from "./route.ts"
+import type { Router } from "./Router.ts"
+
+export interface Options {
+  readonly layer: number
+  readonly batch: number
+  readonly tokens: number
+  readonly router: Router
+  readonly experts: Experts
+  /** The layer's router tensors. */
+  readonly tensors: Readonly<Record<string, Tensor.Tensor>>
+  /** Logits [rows, experts] of a router that scores outside the layer. */
+  readonly scores?: Tensor.Tensor
+}
+
+/** The mixture's output [rows, hidden] and what the router decided. Shapes: x [rows, hidden], rows = batch · tokens. */
+export const forward = (x: Tensor.Tensor, options: Options): { readonly output: Tensor.Tensor; readonly decision: Decision } => {
+  const { experts, router } = options
+  const decision = route(router, x, { ...options, experts: experts.count })
+  return { decision, output: mix(x, decision, experts) }
+}
+
+/** The experts' outputs mixed as decided. Shapes: x [rows, hidden] → [rows, hidden]. */
+export const mix = (x: Tensor.Tensor, decision: Decision, experts: Experts): Tensor.Tensor => {
+  const { active, offsets, places, weights } = decision
+  const visits = Op.dispatch(x, decision, active) // [slots, hidden]
+  if (experts.kind === "full") {
+    const { down, gate, up } = experts.stack
+    const inner = Op.swiglu(Op.groupedLinear(visits, gate, offsets), Op.groupedLinear(visits, up, offsets)) // [slots, inner]
+    return Op.combine(Op.groupedLinear(inner, down, offsets), places, weights)
+  }
+  const { base, scale, stack } = experts
+  const change = (rows: Tensor.Tensor, matrix: Matrix) => Op.groupedLinear(Op.groupedLinear(rows, stack[matrix].a, offsets), stack[matrix].b, offsets, scale) // [slots, out]
+  const through = (matrix: "gate" | "up") => Op.add(Op.dispatch(Op.linear(x, base[matrix]), decision, active), change(visits, matrix)) // [slots, inner]
+  const inner = Op.swiglu(through("gate"), through("up")) // [slots, inner]
+  return Op.add(Op.linear(Op.combine(inner, places, weights), base.down), Op.combine(change(inner, "down"), places, weights))
+}

@@ -1,0 +1,151 @@
+/**
+ * A router is plain data: who decides together (unit), how well an expert suits (score), which experts are kept (select) and how they
+ * are mixed (weight). `route` executes it; what it reads, how many experts it keeps and what it trains are inferred from the data.
+ *
+ * Being JSON it lives in `Model.feedForward.router`, compares by value and travels with the checkpoint.
+ */
+import { Effect, Schema } from "effect"
+
+const decay = Schema.Finite.check(Schema.isGreaterThan(0), Schema.isLessThanOrEqualTo(1))
+const positive = Schema.Finite.check(Schema.isGreaterThan(0))
+const expert = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+
+/** Who decides together: each token alone, or all tokens up to it, as their mean or with weights decay^distance. */
+export const Unit = Schema.Union([
+  Schema.Struct({ of: Schema.Literal("token") }),
+  Schema.Struct({ of: Schema.Literal("prefix"), pool: Schema.Literal("mean") }),
+  Schema.Struct({ of: Schema.Literal("prefix"), pool: Schema.Literal("decay"), decay })
+])
+/** How well an expert suits: a learned direction, nearness to a centroid, or how well the expert alone predicted the text so far. */
+export const Score = Schema.Union([
+  Schema.Struct({ by: Schema.Literal("linear") }),
+  Schema.Struct({ by: Schema.Literal("distance"), metric: Schema.Literals(["euclidean", "whitened", "cosine"]), temperature: positive }),
+  Schema.Struct({ by: Schema.Literal("likelihood"), decay, temperature: positive })
+])
+/** Which experts are kept. Members of a union choose in turn, each among those not yet chosen. */
+export type Select =
+  | { readonly keep: "all" }
+  | { readonly keep: "top"; readonly active: number }
+  | { readonly fixed: ReadonlyArray<number> }
+  | { readonly union: ReadonlyArray<Select> }
+export const Select: Schema.Codec<Select> = Schema.Union([
+  Schema.Struct({ keep: Schema.Literal("all") }),
+  Schema.Struct({ keep: Schema.Literal("top"), active: Schema.Int.check(Schema.isGreaterThan(0)) }),
+  Schema.Struct({ fixed: Schema.Array(expert).check(Schema.isMinLength(1)) }),
+  Schema.Struct({ union: Schema.Array(Schema.suspend((): Schema.Codec<Select> => Select)).check(Schema.isMinLength(1)) })
+])
+/** Weights of the kept: their probability among all experts, that divided by its sum over the kept, or the softmax of the kept logits. */
+export const Weight = Schema.Literals(["prob", "renorm", "softmaxKept"])
+
+/** The router as data: its encoded form is itself. */
+export const Router = Schema.Struct({ unit: Unit, score: Score, select: Select, weight: Weight })
+export type Router = typeof Router.Type
+export type Unit = typeof Unit.Type
+export type Score = typeof Score.Type
+export type Weight = typeof Weight.Type
+
+/** A router that cannot be: where in its description, what is wrong, what to do. */
+export class RouterError extends Schema.TaggedError<RouterError>()("RouterError", { at: Schema.String, problem: Schema.String, remedy: Schema.String }) {
+  override get message() { return `${this.at}: ${this.problem}. ${this.remedy}` }
+}
+
+// ---- presets: functions of what one chooses; the systems they come from stand in routers.ts
+/** Each token goes to its `active` best experts by a learned linear score. Options: weight "softmaxKept". */
+export const topK = (options: { readonly active: number; readonly weight?: Weight }) =>
+  ({ unit: { of: "token" }, score: { by: "linear" }, select: { keep: "top", active: options.active }, weight: options.weight ?? "softmaxKept" }) as const satisfies Router
+/** Every expert for every token, mixed by probability. */
+export const all = () => ({ unit: { of: "token" }, score: { by: "linear" }, select: { keep: "all" }, weight: "prob" }) as const satisfies Router
+/** Always these experts; with one expert no score is computed. */
+export const fixed = (experts: ReadonlyArray<number>) =>
+  ({ unit: { of: "token" }, score: { by: "linear" }, select: { fixed: experts }, weight: "softmaxKept" }) as const satisfies Router
+/** Shared experts for every token, and the `active` best of the others. */
+export const shared = (options: { readonly shared: ReadonlyArray<number>; readonly active: number; readonly weight?: Weight }) =>
+  ({ unit: { of: "token" }, score: { by: "linear" }, select: { union: [{ fixed: options.shared }, { keep: "top", active: options.active }] }, weight: options.weight ?? "prob" }) as const satisfies Router
+/** The tokens so far decide together. Options: decay (none is the plain mean), weight "softmaxKept". */
+export const prefix = (options: { readonly active: number; readonly decay?: number; readonly weight?: Weight }) => ({
+  unit: options.decay === undefined ? { of: "prefix", pool: "mean" } : { of: "prefix", pool: "decay", decay: options.decay },
+  score: { by: "linear" }, select: { keep: "top", active: options.active }, weight: options.weight ?? "softmaxKept"
+}) as const satisfies Router
+/** The nearest of fitted centroids. Options: metric "euclidean", temperature 1, unit token, weight "softmaxKept". */
+export const prototypes = <const U extends Unit = { readonly of: "token" }>(options: {
+  readonly active: number; readonly metric?: "euclidean" | "whitened" | "cosine"; readonly temperature?: number; readonly unit?: U; readonly weight?: Weight
+}) => ({
+  unit: (options.unit ?? { of: "token" }) as U, score: { by: "distance", metric: options.metric ?? "euclidean", temperature: options.temperature ?? 1 },
+  select: { keep: "top", active: options.active }, weight: options.weight ?? "softmaxKept"
+}) as const satisfies Router
+/** The experts that alone would have predicted the text so far best. Options: decay 1 (the whole text counts equally), temperature 1, active (all), weight "renorm". */
+export const likelihood = (options: { readonly decay?: number; readonly temperature?: number; readonly active?: number; readonly weight?: Weight } = {}) => ({
+  unit: { of: "token" }, score: { by: "likelihood", decay: options.decay ?? 1, temperature: options.temperature ?? 1 },
+  select: options.active === undefined ? { keep: "all" } : { keep: "top", active: options.active }, weight: options.weight ?? "renorm"
+}) as const satisfies Router
+
+// ---- what follows from the data
+/** What a decision about a token reads besides that token, from least to most. */
+export type Scope = "token" | "prefix" | "sequence" | "batch"
+type Reads<T> = T extends { readonly of: "prefix" } | { readonly by: "likelihood" } ? "prefix" : "token"
+type Widest<S extends Scope> = "batch" extends S ? "batch" : "sequence" extends S ? "sequence" : "prefix" extends S ? "prefix" : "token"
+/** The scope as a type: of a router that is not known literally, the widest it may be. */
+export type ScopeOf<R extends Router> = Widest<Reads<R["unit"]> | Reads<R["score"]>>
+/** The scope inferred from the description. */
+export const scope = <const R extends Router>(router: R): ScopeOf<R> =>
+  (router.unit.of === "prefix" || router.score.by === "likelihood" ? "prefix" : "token") as ScopeOf<R>
+
+/** What a selection keeps: these experts first, in this order, then the best of the others. */
+export const kept = (select: Select, experts: number): { readonly fixed: ReadonlyArray<number>; readonly top: number } => {
+  if ("fixed" in select) return { fixed: select.fixed, top: 0 }
+  if ("union" in select) {
+    const parts = select.union.map((part) => kept(part, experts)), fixed = [...new Set(parts.flatMap((part) => part.fixed))]
+    const all = select.union.some((part) => "keep" in part && part.keep === "all")
+    return { fixed, top: all ? experts - fixed.length : parts.reduce((sum, part) => sum + part.top, 0) }
+  }
+  return { fixed: [], top: select.keep === "all" ? experts : select.active }
+}
+/** How many experts each token visits. */
+export const active = (router: Router, experts: number): number => {
+  const { fixed, top } = kept(router.select, experts)
+  return fixed.length + top
+}
+/** Whether any weight or choice depends on the scores: with one fixed expert of weight one nothing does. */
+export const scored = (router: Router, experts: number): boolean => {
+  const { fixed, top } = kept(router.select, experts)
+  return top + fixed.length > 1 ? true : top === 1 ? experts > 1 : router.weight === "prob" && experts > 1
+}
+/**
+ * Which logits the language-model loss trains through the weights; choosing itself has no gradient. "all" the experts', the "chosen"
+ * ones', or "none": one renormalised expert has weight one whatever its logit, and likelihoods are not trained through the router.
+ */
+export const gradient = (router: Router, experts: number): "all" | "chosen" | "none" => {
+  if (router.score.by === "likelihood" || experts === 1) return "none"
+  if (router.weight === "prob") return "all"
+  const count = active(router, experts)
+  return count === 1 ? "none" : count === experts ? "all" : "chosen"
+}
+/** The router's tensors in one layer, name → shape. */
+export const tensors = (router: Router, sizes: { readonly experts: number; readonly hidden: number }): Readonly<Record<string, ReadonlyArray<number>>> => {
+  const each = [sizes.experts, sizes.hidden]
+  switch (router.score.by) {
+    case "linear": return { weight: each }
+    case "distance": return router.score.metric === "whitened" ? { centroids: each, deviation: [sizes.hidden] } : { centroids: each }
+    case "likelihood": return {}
+  }
+}
+
+const refusal = (select: Select, experts: number, at: string): RouterError | undefined => {
+  if ("union" in select) return select.union.map((part, index) => refusal(part, experts, `${at}.union[${index}]`)).find((error) => error !== undefined)
+  if ("fixed" in select) {
+    const wrong = select.fixed.findIndex((id, index) => id >= experts || select.fixed.indexOf(id) !== index)
+    return wrong < 0 ? undefined : new RouterError({ at: `${at}.fixed[${wrong}]`, problem: select.fixed[wrong]! >= experts ? `there is no expert ${select.fixed[wrong]} among ${experts}` : `expert ${select.fixed[wrong]} stands twice`, remedy: `Give different experts from 0 to ${experts - 1}.` })
+  }
+  return undefined
+}
+/** The router, if it can choose among this many experts. Fails: `RouterError` when it wants more experts than there are, or one that is not there. */
+export const check = <R extends Router>(router: R, experts: number, at = "router"): Effect.Effect<R, RouterError> => {
+  const wanted = active(router, experts)
+  const error = refusal(router.select, experts, `${at}.select`) ?? (wanted <= experts ? undefined
+    : new RouterError({ at: `${at}.select`, problem: `${wanted} active experts of ${experts}`, remedy: `Choose at most ${experts} active experts.` }))
+  return error === undefined ? Effect.succeed(router) : Effect.fail(error)
+}
+/** A router read from JSON. Fails: `RouterError` that says where in the description and what was expected. */
+export const decode = (json: unknown, at = "router"): Effect.Effect<Router, RouterError> =>
+  Schema.decodeUnknownEffect(Router, { errors: "all", onExcessProperty: "error" })(json).pipe(
+    Effect.mapError((error) => new RouterError({ at, problem: error.message, remedy: "See docs/adding-a-router.md for what a router may be." })))
