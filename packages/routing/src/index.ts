@@ -1,3 +1,4 @@
+export * as Balance from "./Balance.ts"
 export type { Decision } from "./Decision.ts"
 export * as Expert from "./Expert.ts"
 export * as LanguageModel from "./LanguageModel.ts"

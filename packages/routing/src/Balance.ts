@@ -1,0 +1,83 @@
+/**
+ * Auxiliary losses that keep experts in use, as data with their executor, and the same quantities to look at.
+ *
+ * Every loss is a mean over the rows that count, averaged over layers. A row counts by its share: shares add to one over the whole
+ * batch, replicas together, and are zero where the target is left out. Each replica records its part; the parts add to the loss.
+ * Papers: Fedus, Zoph, Shazeer, "Switch Transformers", 2021 (load balance); Zoph et al., "ST-MoE", 2022 (z-loss).
+ */
+import { Op, Recording, type Tensor } from "@switchyard/gpu"
+import { Schema } from "effect"
+import type { Decision } from "./Decision.ts"
+
+const weight = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
+export const Balance = Schema.Union([Schema.Struct({ loss: Schema.Literal("switch"), weight }), Schema.Struct({ loss: Schema.Literal("z"), weight })])
+export type Balance = typeof Balance.Type
+
+/** experts · Σ_e f_e · P_e: f the share of visits that expert e got (a constant), P its mean probability. 1 when all are used equally, up to `experts / active` when not. */
+export const switchLoss = (options: { readonly weight: number }): Balance => ({ loss: "switch", weight: options.weight })
+/** The mean of (log Σ_e exp logit_e)²: keeps logits small. */
+export const zLoss = (options: { readonly weight: number }): Balance => ({ loss: "z", weight: options.weight })
+
+/** What a log calls it. */
+export const name = (balance: Balance): string => `balance.${balance.loss}`
+
+/** Equal shares of all rows whose target is not left out (0xffffffff), over all replicas. Shapes: targets u32 [rows], like [rows, columns] any tensor of as many rows → [rows]. */
+export const shares = (targets: Tensor.Tensor, like: Tensor.Tensor): Tensor.Tensor => {
+  const one = Op.affine(Op.sliceColumns(Op.sliceRows(Op.stopGradient(like), 0, 1), 0, 1), { scale: 0, shift: 1 }) // [1, 1]
+  const counted = Op.gatherRows(one, targets, 2 ** 31) // [rows, 1]: one for every id, zero where there is none
+  const total = Op.sumAll(counted) // [1]
+  Recording.sumReplicas([total])
+  return Op.view(Op.divideRows(Op.view(counted, [1, targets.shape[0]!]), total), [targets.shape[0]!])
+}
+
+/** The unweighted loss [1] of one replica. Options: `shares` [rows], equal when left out. */
+export const loss = (balance: Balance, decisions: ReadonlyArray<Decision>, options: { readonly shares?: Tensor.Tensor } = {}): Tensor.Tensor => {
+  if (decisions.length === 0) throw new Error("Balance.loss: decisions must not be empty: a dense model has nothing to balance")
+  const each = decisions.map((decision) => balance.loss === "switch" ? switchOf(decision, options.shares) : zOf(decision, options.shares)) // [1] of each layer
+  return Op.affine(each.reduce((sum, next) => Op.add(sum, next)), { scale: 1 / each.length })
+}
+
+const switchOf = (decision: Decision, shares?: Tensor.Tensor): Tensor.Tensor => {
+  const used = visits(decision, shares) // [experts]
+  Recording.sumReplicas([used])
+  return Op.sumAll(Op.multiply(used, mean(decision.probabilities, shares)), used.shape[0]!)
+}
+const zOf = ({ logits }: Decision, shares?: Tensor.Tensor): Tensor.Tensor => {
+  const normalizer = logNormalizer(logits) // [rows]
+  return mean(Op.view(Op.multiply(normalizer, normalizer), [normalizer.shape[0]!, 1]), shares)
+}
+
+/** Σ over rows of share · x[row]. Shapes: x [rows, columns] → [columns]. */
+const mean = (x: Tensor.Tensor, shares?: Tensor.Tensor): Tensor.Tensor =>
+  shares === undefined ? Op.sumRows(x, 1 / (x.shape[0]! * Recording.replicas())) : Op.sumRows(Op.scaleRows(x, shares))
+/** The share of visits that each expert got in this replica. Shapes: → [experts], a constant. */
+const visits = ({ active, experts, probabilities, weights }: Decision, shares?: Tensor.Tensor): Tensor.Tensor => {
+  const visit = Op.affine(Op.stopGradient(weights), { scale: 0, shift: 1 / active }) // [rows, active]
+  return Op.stopGradient(mean(Op.scatterColumns(visit, experts, probabilities.shape[1]!), shares))
+}
+/** log Σ_e exp logit_e, as the cross-entropy of the best expert plus its logit: no overflow. Shapes: [rows, experts] → [rows]. */
+const logNormalizer = (logits: Tensor.Tensor): Tensor.Tensor => {
+  const rows = logits.shape[0]!, best = Op.topK(logits, 1) // u32 [rows, 1]
+  return Op.add(Op.crossEntropy(logits, Op.view(best, [rows])), Op.view(Op.gatherColumns(logits, best), [rows]))
+}
+
+/** What there is to see of one layer's balance. Units: entropies in nats. */
+export interface Observation {
+  /** [experts]: the share of visits each got; they add to one. */
+  readonly load: Tensor.Tensor
+  /** [1]: how undecided the router is about a row, on average. */
+  readonly meanEntropy: Tensor.Tensor
+  /** [1]: how evenly probability is spread over experts in all; log experts at most. */
+  readonly entropyOfMean: Tensor.Tensor
+}
+/** Records load and entropies over all replicas' rows. Options: `shares` as in `loss`. No gradients. */
+export const observe = (decision: Decision, options: { readonly shares?: Tensor.Tensor } = {}): Observation => {
+  const { shares } = options, logits = Op.stopGradient(decision.logits), probabilities = Op.stopGradient(decision.probabilities)
+  const load = visits(decision, shares), spread = mean(probabilities, shares) // [experts] each
+  // H(p) = log Σ exp logit − Σ p · logit
+  const entropies = Op.add(logNormalizer(logits), Op.dotRows(probabilities, logits), -1) // [rows]
+  const meanEntropy = mean(Op.view(entropies, [entropies.shape[0]!, 1]), shares) // [1]
+  Recording.sumReplicas([load, spread, meanEntropy])
+  const entropyOfMean = Op.sumAll(Op.multiply(spread, Op.map(Op.affine(spread, { shift: 1e-30 }), "log")), -1) // [1]
+  return { load, meanEntropy, entropyOfMean }
+}
