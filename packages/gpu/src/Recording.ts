@@ -70,7 +70,7 @@ export const step = <B extends Readonly<Record<string, Kernel.Binding>>, P exten
   const slots = Object.keys(kernel.bindings).map((name) => {
     const tensor = tensors[name]!
     if (tensor.dtype !== kernel.bindings[name]!.dtype) throw new Error(`${kernel.name}: ${name} must be ${kernel.bindings[name]!.dtype}, got ${tensor.dtype}`)
-    recording.slots.set(tensor.slot.id, tensor.slot)
+    if (!recording.slots.has(tensor.slot.id)) recording.slots.set(tensor.slot.id, tensor.slot) // `retain` may have been there before
     recording.bytes += 4 * tensor.slot.length
     return tensor.slot.id
   })
@@ -80,6 +80,16 @@ export const step = <B extends Readonly<Record<string, Kernel.Binding>>, P exten
   recording.flops += kernel.flops(params)
 }
 
+/** Makes a scratch slot outlive the submission: it gets memory of its own in the arena, and nothing is copied. Gives the slot to read by. */
+export const retain = (slot: Tensor.Slot, options: { readonly label: string; readonly sharded: boolean }): Tensor.Slot => {
+  const { slots } = inProgress(), present = slots.get(slot.id)
+  if (present === undefined) throw new Error(`retain: no step of this recording made ${options.label || "the tensor"}`)
+  if (present.kept) return present
+  const retained: Tensor.Slot = { ...slot, ...options, kept: true }
+  slots.set(slot.id, retained)
+  return retained
+}
+
 /** The step that crosses replicas; devices know it by this name. */
 export const sumReplicasStep = "sumReplicas"
 
@@ -87,6 +97,6 @@ export const sumReplicasStep = "sumReplicas"
 export const sumReplicas = (tensors: ReadonlyArray<Tensor.Tensor>): void => {
   const recording = inProgress()
   if (recording.replicas === 1 || tensors.length === 0) return
-  for (const { slot } of tensors) recording.slots.set(slot.id, slot)
+  for (const { slot } of tensors) if (!recording.slots.has(slot.id)) recording.slots.set(slot.id, slot)
   recording.steps.push({ kernel: sumReplicasStep, slots: tensors.map(({ slot }) => slot.id), params: [] })
 }

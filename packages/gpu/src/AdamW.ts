@@ -1,0 +1,67 @@
+/**
+ * AdamW with a limit on the gradients' global norm, all on the device: one recorded update, whose few numbers that change from step to
+ * step (rate, bias corrections) are a kept vector uploaded before each submission. Paper: Loshchilov & Hutter, ICLR 2019.
+ */
+import { adamw } from "./kernels/adamw.ts"
+import { clipFactor } from "./kernels/clipFactor.ts"
+import { sumSquares } from "./kernels/sumSquares.ts"
+import * as Recording from "./Recording.ts"
+import { expectShape, kept, type Tensor } from "./Tensor.ts"
+
+/** Options: learningRate (per step, from a `Schedule`); beta1 0.9, beta2 0.999, epsilon 1e-8, weightDecay 0; clip: the largest global norm, 0 for no limit. */
+export interface Options {
+  readonly learningRate: number
+  readonly beta1?: number
+  readonly beta2?: number
+  readonly epsilon?: number
+  readonly weightDecay?: number
+  readonly clip?: number
+}
+export interface State {
+  readonly parameters: ReadonlyArray<Tensor>
+  /** Moments of each parameter, kept: what a resumed run uploads again. */
+  readonly first: ReadonlyArray<Tensor>
+  readonly second: ReadonlyArray<Tensor>
+  /** [7], kept: upload `hyper(options, step)` before each submission. */
+  readonly hyper: Tensor
+  readonly clip: number
+  /** Which parameters weight decay shrinks. */
+  readonly decays: ReadonlyArray<boolean>
+}
+
+/** State for these parameters, moments zero. Options: `decays` says which parameters shrink; those of two or more axes (matrices, not gains) unless said otherwise. */
+export const make = (parameters: ReadonlyArray<Tensor>, options: Pick<Options, "clip"> & { readonly decays?: (parameter: Tensor) => boolean } = {}): State => {
+  const { clip = 0, decays = ({ shape }: Tensor) => shape.length > 1 } = options
+  if (parameters.length === 0) throw new Error("AdamW.make: no parameters to train")
+  if (new Set(parameters.map(({ slot }) => slot.id)).size < parameters.length) throw new Error("AdamW.make: a parameter is listed twice")
+  for (const { slot } of parameters) if (!slot.kept) throw new Error(`AdamW.make: ${slot.label || "a parameter"} is scratch; parameters are kept tensors`)
+  const moments = (name: string) => parameters.map(({ shape, slot }) => kept(shape, { label: `adamw.${name}.${slot.label}` }))
+  return { parameters, first: moments("first"), second: moments("second"), hyper: kept([7], { label: "adamw.hyper" }), clip, decays: parameters.map(decays) }
+}
+
+/**
+ * Records one update in place and gives [clip factor, global norm of the gradients before clipping], scratch: keep it to log it.
+ *
+ * It sums the gradients over replicas itself (`Recording.sumReplicas`), so the loss must be divided by the rows of all replicas.
+ * Shapes: gradients like the parameters, in their order.
+ */
+export const update = (state: State, gradients: ReadonlyArray<Tensor>): Tensor => {
+  const { clip, decays, first, hyper, parameters, second } = state
+  if (gradients.length !== parameters.length) throw new Error(`AdamW.update: ${gradients.length} gradients for ${parameters.length} parameters`)
+  gradients.forEach((gradient, at) => expectShape("AdamW.update", `gradient of ${parameters[at]!.slot.label}`, gradient, parameters[at]!.shape))
+  Recording.sumReplicas([...new Map(gradients.map((gradient) => [gradient.slot.id, gradient])).values()]) // two parameters may share one gradient
+  const squares = Recording.scratch([parameters.length]), factor = Recording.scratch([2])
+  gradients.forEach((x, at) => Recording.step(sumSquares, { x, out: squares }, { count: x.slot.length, at }))
+  Recording.step(clipFactor, { squares, out: factor }, { count: parameters.length, maximum: clip })
+  parameters.forEach((parameter, at) => Recording.step(adamw,
+    { parameter, first: first[at]!, second: second[at]!, gradient: gradients[at]!, hyper, clip: factor },
+    { count: parameter.slot.length, decays: decays[at] ? 1 : 0 }))
+  return factor
+}
+
+/** The numbers of step `step` (the first is 1), to be uploaded to `state.hyper`. Corrections use the betas as f32 holds them. */
+export const hyper = (options: Options, step: number): Float32Array => {
+  const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, learningRate, weightDecay = 0 } = options
+  if (!Number.isInteger(step) || step < 1) throw new Error(`AdamW.hyper: step must be 1 or more, got ${step}`)
+  return Float32Array.of(learningRate, beta1, beta2, epsilon, weightDecay, 1 - Math.fround(beta1) ** step, 1 - Math.fround(beta2) ** step)
+}

@@ -1,0 +1,165 @@
+/**
+ * A decoder of the Llama family: embedding, pre-norm blocks (attention with rotary positions, then a feed-forward), final norm, head.
+ *
+ * The feed-forward is an argument: dense unless the caller passes another, so a mixture is this decoder with routing's layer in it.
+ * Parameters are kept tensors under canonical names; low-rank adapters may be hung on any matrix. Papers: Touvron et al. 2023; Hu et al. 2021.
+ */
+import { Model, Weights } from "@switchyard/core"
+import { Effect } from "effect"
+import type { Arena, Failure } from "./Device.ts"
+import { adaptedLinear, type Adapter } from "./ops/adaptedLinear.ts"
+import { add } from "./ops/add.ts"
+import { attention } from "./ops/attention.ts"
+import { embedding } from "./ops/embedding.ts"
+import { linear } from "./ops/linear.ts"
+import { rmsNorm } from "./ops/rmsNorm.ts"
+import { rope, type RopeTables } from "./ops/rope.ts"
+import { swiglu } from "./ops/swiglu.ts"
+import { expectShape, kept, type Tensor } from "./Tensor.ts"
+
+/** A batch as one replica sees it. Rows = batch · tokens. */
+export interface Size { readonly batch: number; readonly tokens: number }
+export interface Decoder {
+  readonly model: Model.Model
+  /** Canonical name → kept tensor. */
+  readonly parameters: ReadonlyMap<string, Tensor>
+  readonly constants: {
+    readonly tables: RopeTables
+    /** "batch×tokens" → u32 [rows], the position of each row: one for each size that was announced. */
+    readonly positions: Map<string, { readonly size: Size; readonly tensor: Tensor }>
+  }
+}
+
+/** Where `tap` is called: with `layer` 0 for "embedding" and the last layer for "norm". Inner points are what the output matrix multiplies. */
+export type Point =
+  | "embedding" | "attention.input" | "attention.inner" | "attention.output"
+  | "feedForward.input" | "feedForward.inner" | "feedForward.output" | "block.output" | "norm"
+export type Tap = (point: Point, layer: number, tensor: Tensor) => void
+/** The low-rank change of the weight of this canonical name, if it has one. */
+export type Adapters = (name: string) => Adapter | undefined
+
+export interface ForwardOptions extends Size {
+  /** What stands in place of the dense feed-forward: x [rows, hidden], normalised already → [rows, hidden]. */
+  readonly feedForward?: ((x: Tensor, layer: number) => Tensor) | undefined
+  readonly adapters?: Adapters | undefined
+  readonly tap?: Tap | undefined
+  /** How many tokens back attention sees; all when left out. */
+  readonly window?: number | undefined
+}
+
+const isDecoders = (model: Model.Model, name: string): boolean =>
+  model.feedForward.kind === "dense" || name.endsWith(".feedForward.norm") || !/\.(feedForward|experts|router)\./.test(name)
+const sizeName = ({ batch, tokens }: Size): string => `${batch}×${tokens}`
+
+/**
+ * The decoder's tensors, without numbers. Of a mixture: everything but its experts, shared feed-forward and router, which are routing's.
+ *
+ * Options: `sizes` that will be recorded (others are announced by `prepare`); `positions`, how many the rotary tables hold (contextLength).
+ */
+export const make = (model: Model.Model, options: { readonly sizes?: ReadonlyArray<Size>; readonly positions?: number } = {}): Decoder => {
+  const { positions = model.contextLength, sizes = [] } = options
+  const parameters = new Map(Model.tensors(model).filter(({ name }) => isDecoders(model, name)).map(({ name, shape }) => [name, kept(shape, { label: name })]))
+  const table = (label: string) => kept([positions, model.headSize / 2], { label })
+  const decoder: Decoder = { model, parameters, constants: { tables: { cosines: table("rope.cosines"), sines: table("rope.sines") }, positions: new Map() } }
+  for (const size of sizes) announce(decoder, size)
+  return decoder
+}
+
+const announce = (decoder: Decoder, size: Size): Tensor => {
+  const { positions, tables } = decoder.constants, available = tables.cosines.shape[0]!
+  if (size.tokens > available) throw new Error(`Decoder: ${size.tokens} tokens, but the rotary tables hold ${available} positions`)
+  const known = positions.get(sizeName(size))
+  if (known !== undefined) return known.tensor
+  const tensor = kept([size.batch * size.tokens], { dtype: "u32", label: `positions.${sizeName(size)}` })
+  positions.set(sizeName(size), { size, tensor })
+  return tensor
+}
+
+/** Announces a size and uploads its positions: once before programs of that size are submitted. */
+export const prepare = (arena: Arena, decoder: Decoder, size: Size): Effect.Effect<void, Failure> =>
+  Effect.suspend(() => arena.upload(announce(decoder, size), Uint32Array.from({ length: size.batch * size.tokens }, (_, row) => row % size.tokens)))
+
+/** Uploads weights, rotary tables and the positions of the announced sizes. Fails: a tensor that is missing or has another shape. */
+export const load = Effect.fn("Decoder.load")(function*(arena: Arena, decoder: Decoder, weights: Weights.Weights) {
+  for (const [name, tensor] of decoder.parameters) {
+    const info = weights.infos.get(name)
+    if (info !== undefined && info.shape.join() !== tensor.shape.join()) {
+      return yield* new Weights.WeightsError({ tensor: name, problem: `its shape is [${info.shape.join(", ")}], the model says [${tensor.shape.join(", ")}]`, remedy: "load weights of the model described, or correct the description" })
+    }
+    yield* arena.upload(tensor, yield* weights.read(name))
+  }
+  const { tables: { cosines, sines }, positions } = decoder.constants, { headSize, ropeTheta } = decoder.model, half = headSize / 2
+  const angles = Float64Array.from({ length: cosines.slot.length }, (_, i) => Math.floor(i / half) * ropeTheta ** (-2 * (i % half) / headSize)) // [positions, headSize / 2]
+  yield* arena.upload(cosines, Float32Array.from(angles, Math.cos))
+  yield* arena.upload(sines, Float32Array.from(angles, Math.sin))
+  for (const { size } of positions.values()) yield* prepare(arena, decoder, size)
+})
+
+/** The decoder's parameters as they are on the device now. */
+export const weights = Effect.fn("Decoder.weights")(function*(arena: Arena, decoder: Decoder) {
+  const tensors = new Map<string, Weights.MemoryTensor>()
+  for (const [name, tensor] of decoder.parameters) tensors.set(name, { shape: tensor.shape, data: Float32Array.from(yield* arena.read(tensor)) })
+  return Weights.fromMemory(tensors)
+})
+
+/** A parameter by canonical name. */
+export const parameter = (decoder: Decoder, name: string): Tensor => {
+  const tensor = decoder.parameters.get(name)
+  if (tensor === undefined) throw new Error(`Decoder: no parameter ${name} in this ${decoder.model.feedForward.kind} decoder`)
+  return tensor
+}
+
+/** x through the named matrix, with its adapter where there is one: [rows, in] → [rows, out]. */
+export const project = (decoder: Decoder, x: Tensor, name: string, adapters?: Adapters): Tensor => {
+  const adapter = adapters?.(name)
+  return adapter === undefined ? linear(x, parameter(decoder, name)) : adaptedLinear(x, parameter(decoder, name), adapter)
+}
+
+/** The dense feed-forward of a layer: down(silu(gate x) · up x). Shapes: x [rows, hidden] → [rows, hidden]. */
+export const feedForward = (decoder: Decoder, x: Tensor, layer: number, options: { readonly adapters?: Adapters | undefined; readonly tap?: Tap | undefined } = {}): Tensor => {
+  const { adapters, tap } = options, at = `layers.${layer}.feedForward`
+  const inner = swiglu(project(decoder, x, `${at}.gate`, adapters), project(decoder, x, `${at}.up`, adapters)) // [rows, inner]
+  tap?.("feedForward.inner", layer, inner)
+  return project(decoder, inner, `${at}.down`, adapters)
+}
+
+/** States after the final norm. Shapes: ids u32 [rows] → [rows, hidden]. */
+export const states = (decoder: Decoder, ids: Tensor, options: ForwardOptions): Tensor => {
+  const { adapters, batch, tap, tokens, window } = options, { constants, model } = decoder
+  expectShape("Decoder.forward", "ids", ids, [batch * tokens], "u32")
+  const positions = constants.positions.get(sizeName(options))?.tensor
+  if (positions === undefined) throw new Error(`Decoder.forward: size ${sizeName(options)} (batch × tokens) was not announced: pass it to Decoder.make as one of \`sizes\`, or call Decoder.prepare(arena, decoder, { batch, tokens }) before recording`)
+  if (options.feedForward === undefined && model.feedForward.kind === "mixture") throw new Error("Decoder.forward: a mixture needs its feed-forward passed as an option (routing's Mixture)")
+  const { headSize, heads, keyValueHeads, normEpsilon } = model
+  let x = embedding(parameter(decoder, "embedding"), ids) // [rows, hidden]
+  tap?.("embedding", 0, x)
+  for (let layer = 0; layer < model.layers; layer++) {
+    const at = `layers.${layer}.attention`
+    const attended = rmsNorm(x, parameter(decoder, `${at}.norm`), normEpsilon) // [rows, hidden]
+    tap?.("attention.input", layer, attended)
+    const query = rope(project(decoder, attended, `${at}.query`, adapters), positions, constants.tables, { heads, headSize }) // [rows, heads · headSize]
+    const key = rope(project(decoder, attended, `${at}.key`, adapters), positions, constants.tables, { heads: keyValueHeads, headSize }) // [rows, keyValueHeads · headSize]
+    const value = project(decoder, attended, `${at}.value`, adapters) // [rows, keyValueHeads · headSize]
+    const mixed = attention(query, key, value, { batch, tokens, heads, keyValueHeads, headSize, window }) // [rows, heads · headSize]
+    tap?.("attention.inner", layer, mixed)
+    const attentionOutput = project(decoder, mixed, `${at}.output`, adapters) // [rows, hidden]
+    tap?.("attention.output", layer, attentionOutput)
+    x = add(x, attentionOutput)
+    const fed = rmsNorm(x, parameter(decoder, `layers.${layer}.feedForward.norm`), normEpsilon) // [rows, hidden]
+    tap?.("feedForward.input", layer, fed)
+    const feedForwardOutput = options.feedForward?.(fed, layer) ?? feedForward(decoder, fed, layer, { adapters, tap }) // [rows, hidden]
+    expectShape("Decoder.forward", `feedForward of layer ${layer}`, feedForwardOutput, x.shape)
+    tap?.("feedForward.output", layer, feedForwardOutput)
+    x = add(x, feedForwardOutput)
+    tap?.("block.output", layer, x)
+  }
+  const normed = rmsNorm(x, parameter(decoder, "norm"), normEpsilon)
+  tap?.("norm", model.layers - 1, normed)
+  return normed
+}
+
+/** Logits of states. Shapes: x [rows, hidden] → [rows, vocabulary]. */
+export const head = (decoder: Decoder, x: Tensor, adapters?: Adapters): Tensor => project(decoder, x, decoder.model.tiedEmbeddings ? "embedding" : "head", adapters)
+
+/** The whole decoder. Shapes: ids u32 [rows] → logits [rows, vocabulary]. Fails: a size that was not announced is a defect. */
+export const forward = (decoder: Decoder, ids: Tensor, options: ForwardOptions): Tensor => head(decoder, states(decoder, ids, options), options.adapters)

@@ -1,0 +1,32 @@
+/**
+ * Causal scaled dot-product attention (Vaswani et al. 2017) with grouped queries (Ainslie et al. 2023): the heads of one key-value group
+ * stand side by side as the rows of one product, so keys and values are never repeated.
+ *
+ * Shapes: q [batch · tokens, heads · headSize], k and v [batch · tokens, keyValueHeads · headSize] → like q. Options: `window` limits how many keys a query sees.
+ */
+import { expectShape, type Tensor } from "../Tensor.ts"
+import { causalSoftmax } from "./causalSoftmax.ts"
+import { matmul } from "./matmul.ts"
+import { permute } from "./permute.ts"
+import { view } from "./view.ts"
+
+export interface AttentionOptions {
+  readonly batch: number; readonly tokens: number; readonly heads: number; readonly keyValueHeads: number; readonly headSize: number; readonly window?: number | undefined
+}
+
+export const attention = (q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor => {
+  const { batch, headSize, heads, keyValueHeads, tokens, window } = options
+  if (heads % keyValueHeads !== 0) throw new Error(`attention: heads (${heads}) must be a multiple of keyValueHeads (${keyValueHeads})`)
+  expectShape("attention", "q", q, [batch * tokens, heads * headSize])
+  expectShape("attention", "k", k, [batch * tokens, keyValueHeads * headSize])
+  expectShape("attention", "v", v, [batch * tokens, keyValueHeads * headSize])
+  const byHead = (x: Tensor, count: number) => permute(view(x, [batch, tokens, count, headSize])) // [batch, count, tokens, headSize]
+  const stacks = batch * keyValueHeads, queries = heads / keyValueHeads * tokens
+  const query = view(byHead(q, heads), [stacks, queries, headSize])
+  const key = view(byHead(k, keyValueHeads), [stacks, tokens, headSize])
+  const value = view(byHead(v, keyValueHeads), [stacks, tokens, headSize])
+  const scores = matmul(query, key, { transposeB: true }) // [stacks, queries, tokens]
+  const weights = causalSoftmax(scores, { queries: tokens, scale: 1 / Math.sqrt(headSize), window }) // [stacks, queries, tokens]
+  const mixed = matmul(weights, value) // [stacks, queries, headSize]
+  return view(permute(view(mixed, [batch, heads, tokens, headSize])), [batch * tokens, heads * headSize])
+}
