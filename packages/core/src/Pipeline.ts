@@ -7,10 +7,15 @@ import { type Outputs, mermaid } from "./Graph.ts"
 import * as Lock from "./Lock.ts"
 import type { Node } from "./Node.ts"
 import * as Plan from "./Plan.ts"
+import * as Json from "./PipelineJson.ts"
 import * as Run from "./Run.ts"
-import type { Store } from "./Store.ts"
+import type { FileError } from "./File.ts"
+import type * as Stage from "./Stage.ts"
+import type { Store, StoreError } from "./Store.ts"
+import * as Verify from "./Verify.ts"
 
 export type { Outputs } from "./Graph.ts"
+export { main } from "./main.ts"
 export { CannotFit, Limits, type Planned, Seed } from "./Plan.ts"
 
 /** What a run of these outputs gives. */
@@ -34,7 +39,7 @@ export const each = <K extends string, V, B>(record: Readonly<Record<K, V>>, f: 
  * Fails: `CannotFit`; `FileError` for a described file that is not there; `StoreError`; what the stages' `describe` refuses.
  */
 export const plan: <O extends Outputs>(self: Pipeline<O>, options?: Plan.Options) => Effect.Effect<ReadonlyArray<Plan.Planned>, Plan.Problem | Failures<O>, Store> =
-  ((self: Pipeline<Outputs>, options: Plan.Options = {}) => Effect.map(Plan.steps(self.outputs, options), (steps) =>
+  ((self: Pipeline<Outputs>, options: Plan.Options = {}) => Effect.map(Plan.walk(self.outputs, options), (steps) =>
     [...steps.values()].map(({ call: _call, record: _record, files: _files, ...row }): Plan.Planned => row))) as never
 
 /**
@@ -48,3 +53,16 @@ export const run: <O extends Outputs>(self: Pipeline<O>, options?: Run.Options) 
 
 /** The pipeline's graph as Mermaid text. */
 export const graph = (self: Pipeline<Outputs>): string => mermaid(self.outputs)
+
+/** Hashes every kept result of the pipeline again and compares it with its provenance: one row per stage. */
+export const verify = (self: Pipeline<Outputs>): Effect.Effect<ReadonlyArray<Verify.Verified>, FileError | StoreError, Store> => Verify.verify(self.outputs)
+
+/** The description as JSON; `fromJson` reads it back. */
+export const toJson = (self: Pipeline<Outputs>): Json.PipelineJson => Json.encode(self.name, self.outputs)
+
+/** What `fromJson` gives: outputs by name, of the errors and needs of the stages it was allowed to use. */
+export type Untyped<S extends Stage.Any> = { readonly [name: string]: Node<unknown, Stage.ErrorOf<S>, Stage.NeedsOf<S>> | Untyped<S> }
+
+/** Reads a description that uses the given stages. Fails: `DescriptionError`, which says where: `nodes[3] (upcycle/fromAdapters).inputs.base`. */
+export const fromJson: <const S extends ReadonlyArray<Stage.Any>>(stages: S, json: unknown) => Effect.Effect<Pipeline<Untyped<S[number]>>, Stage.DescriptionError> =
+  ((stages: ReadonlyArray<Stage.Any>, json: unknown) => Json.decode(stages.map((stage) => stage.definition), json)) as never

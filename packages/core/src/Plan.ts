@@ -15,6 +15,7 @@ import type { Provenance } from "./Provenance.ts"
 import { kept, Store, type StoreError } from "./Store.ts"
 
 export { compare } from "./Cost.ts"
+export { table } from "./planTable.ts"
 
 /** The seed of a run; it stands in the keys of seeded stages. */
 export const Seed = Context.Reference<number>("@switchyard/core/Seed", { defaultValue: () => 0 })
@@ -91,36 +92,45 @@ const refuse = (stage: string, cost: Cost, limits: Limits): Effect.Effect<void, 
   return Effect.void
 }
 
-/** The steps of a pipeline by call id, inputs before users. */
-export const steps = (outputs: Outputs, options: Options): Effect.Effect<ReadonlyMap<string, Step>, unknown, Store> => Effect.gen(function*() {
-  const { root } = yield* Store
-  const seed = yield* Seed, limits = yield* Limits
-  const cache = yield* Digest.cache(join(root, "hashes.json"))
-  const all = calls(outputs)
+export interface Keyed { readonly key: string; readonly files: Readonly<Record<string, string>> }
 
-  const keys = new Map<string, { readonly key: string; readonly files: Readonly<Record<string, string>>; readonly record: Provenance | undefined }>()
+/** The key of every call, by call id, and the hashes of the outside files that stand in it. */
+export const keys = (all: ReadonlyArray<Call>): Effect.Effect<ReadonlyMap<string, Keyed>, FileError, Store> => Effect.gen(function*() {
+  const { root } = yield* Store
+  const seed = yield* Seed
+  const cache = yield* Digest.cache(join(root, "hashes.json"))
+  const keyed = new Map<string, Keyed>()
   for (const call of all) {
     const { name, version, seeded } = call.stage, files: Record<string, string> = {}
-    const inputs = Object.fromEntries(Object.entries(call.inputs).map(([input, tree]) => [input, mapTree(tree, (node) => keyOf(keys, node))]))
-    const key = Key.of({ stage: name, version, seed: seeded ? seed : null, options: yield* byContent(call.options, cache, name, files), inputs })
-    keys.set(call.id, { key, files, record: options.fresh === true ? undefined : yield* kept(key) })
+    const inputs = Object.fromEntries(Object.entries(call.inputs).map(([input, tree]) => [input, mapTree(tree, (node) => keyOf(keyed, node))]))
+    const options = yield* byContent(call.options, cache, name, files)
+    keyed.set(call.id, { key: Key.of({ stage: name, version, seed: seeded ? seed : null, options, inputs }), files })
   }
   yield* Effect.ignore(cache.save) // a store that cannot be written can still be planned with
+  return keyed
+})
+
+/** The steps of a pipeline by call id, inputs before users. */
+export const walk = (outputs: Outputs, options: Options): Effect.Effect<ReadonlyMap<string, Step>, unknown, Store> => Effect.gen(function*() {
+  const limits = yield* Limits
+  const all = calls(outputs), keyed = yield* keys(all)
+  const records = new Map<string, Provenance | undefined>()
+  for (const call of all) records.set(call.id, options.fresh === true ? undefined : yield* kept(keyed.get(call.id)!.key))
 
   const needed = new Set<string>()
   const need = (call: Call): void => {
     if (needed.has(call.id)) return
     needed.add(call.id)
-    if (keys.get(call.id)!.record === undefined) for (const input of before(call)) need(input)
+    if (records.get(call.id) === undefined) for (const input of before(call)) need(input)
   }
   for (const call of options.everything === true ? all : leaves(outputs).map((node) => node.call)) need(call)
 
   const steps = new Map<string, Step>(), headers = new Map<string, { readonly main: unknown; readonly sides: Readonly<Record<string, unknown>> }>()
   for (const call of all) {
-    const { key, files, record } = keys.get(call.id)!
+    const { key, files } = keyed.get(call.id)!, record = records.get(call.id)
     const about = (node: Any) => {
       const known = headers.get(node.call.id)!
-      return { ...(node.port === undefined ? known.main : known.sides[node.port]) as object | undefined, key: keyOf(keys, node) }
+      return { ...(node.port === undefined ? known.main : known.sides[node.port]) as object | undefined, key: keyOf(keyed, node) }
     }
     const described = record === undefined
       ? yield* call.stage.describe(Object.fromEntries(Object.entries(call.inputs).map(([input, tree]) => [input, mapTree(tree, about)])), Schema.decodeUnknownSync(call.stage.options)(call.options))
@@ -130,32 +140,9 @@ export const steps = (outputs: Outputs, options: Options): Effect.Effect<Readonl
     if (status === "to do") yield* refuse(call.stage.name, described.cost, limits)
     steps.set(call.id, {
       stage: call.stage.name, key, status, cached: record !== undefined, header: described.header, cost: described.cost,
-      inputs: Object.fromEntries(Object.entries(call.inputs).flatMap(([input, tree]) => named(input, tree).map(([name, node]) => [name, keyOf(keys, node)]))),
+      inputs: Object.fromEntries(Object.entries(call.inputs).flatMap(([input, tree]) => named(input, tree).map(([name, node]) => [name, keyOf(keyed, node)]))),
       actual: record?.actual, seconds: record?.seconds, call, record, files
     })
   }
   return steps
 })
-
-const units = ["", "k", "M", "G", "T", "P"]
-const short = (value: number | undefined): string => {
-  if (value === undefined) return "·"
-  const power = value < 1000 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(value) / 3))
-  return `${power === 0 ? value : (value / 1000 ** power).toPrecision(3)}${units[power]}`
-}
-const parameters = (header: unknown): number | undefined => {
-  const value = (header as { readonly parameters?: unknown } | null | undefined)?.parameters
-  return typeof value === "number" ? value : undefined
-}
-
-/** The plan as a table; under a planned figure stands the actual one where the result is kept. */
-export const table = (rows: ReadonlyArray<Planned>): string => {
-  const heads = ["", "key", "stage", "parameters", "flops", "host bytes", "device bytes", "read", "written", "largest buffer", "seconds"]
-  const figures = (cost: Cost) => [cost.flops, cost.hostBytes, cost.deviceBytes, cost.bytesRead, cost.bytesWritten, cost.largestBuffer].map(short)
-  const lines = rows.flatMap((row) => [
-    [row.status, row.key.slice(0, 8), row.stage, short(parameters(row.header)), ...figures(row.cost), ""],
-    ...row.actual === undefined ? [] : [["", "", "  actual", "", ...figures(row.actual), row.seconds?.toFixed(1) ?? ""]]
-  ])
-  const widths = heads.map((head, column) => Math.max(head.length, ...lines.map((cells) => cells[column]!.length)))
-  return [heads, ...lines].map((cells) => cells.map((cell, column) => column < 3 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)).join("  ").trimEnd()).join("\n")
-}

@@ -18,8 +18,8 @@ export const Provenance = Schema.Struct({
   options: Schema.Json,
   /** null where the stage is not seeded */
   seed: Schema.NullOr(Schema.Finite),
-  /** keys by input: `base`, `experts.law`, `models.0`; of a side output, `key#port` */
-  inputs: Schema.Record(Schema.String, Schema.String),
+  /** by input (`base`, `experts.law`, `models.0`): its key (of a side output `key#port`), and the hash of its list of files */
+  inputs: Schema.Record(Schema.String, Schema.Struct({ key: Schema.String, sha256: Schema.String })),
   /** hashes of the outside files that stand among the options, by path */
   files: Schema.Record(Schema.String, Schema.String),
   outputs: Schema.Record(Schema.String, Port),

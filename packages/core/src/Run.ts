@@ -10,6 +10,7 @@ import * as Digest from "./Digest.ts"
 import { emit } from "./Event.ts"
 import { attempt, writeJson } from "./File.ts"
 import { before, leaves, mapLeaves, type Outputs } from "./Graph.ts"
+import * as Key from "./Key.ts"
 import * as Lock from "./Lock.ts"
 import { type Any, isNode, mainArtifact, type Tree } from "./Node.ts"
 import { type Cost, quantities } from "./Cost.ts"
@@ -27,7 +28,6 @@ export interface Options extends Plan.Options {
 type Steps = ReadonlyMap<string, Plan.Step>
 
 const message = (error: unknown): string => error instanceof Error ? error.message : typeof error === "object" ? JSON.stringify(error) : String(error)
-const quiet = <R>(effect: Effect.Effect<void, Store.StoreError, R>): Effect.Effect<void, never, R> => Effect.catch(effect, (error) => Effect.die(error))
 const tagged = (error: unknown, tag: string): boolean => typeof error === "object" && error !== null && (error as { _tag?: unknown })._tag === tag
 
 /** Reads back the kept result that a node stands for. */
@@ -57,10 +57,16 @@ const finish = (pipeline: string, step: Plan.Step, making: string, result: unkno
     yield* Effect.mapError(Effect.suspend(() => artifact.save(value, directory)), (error) => new Store.StoreError({ root, problem: `cannot keep ${port} of ${step.stage}: ${message(error)}`, cause: error }))
     outputs[port] = { kind: artifact.kinds[0]!, header: JSON.parse(JSON.stringify(artifact.header(value) ?? {})) as Schema.Json, files: yield* Store.located(root)(Digest.folder(directory)) }
   }
+  const inputs: Record<string, Provenance["inputs"][string]> = {}
+  for (const [name, input] of Object.entries(step.inputs)) {
+    const [from, port = "main"] = input.split("#") as [string, string?]
+    const record = yield* Store.provenance(from)
+    inputs[name] = { key: input, sha256: Key.digest(record?.outputs[port]?.files ?? []) }
+  }
   const written = Object.values(outputs).flatMap((output) => output.files).reduce((sum, file) => sum + file.bytes, 0)
   const record: Provenance = {
     format: 1, key, pipeline, stage: step.stage, version: call.stage.version, options: call.options as Schema.Json, seed: call.stage.seeded ? seed : null,
-    inputs: step.inputs, files: step.files, outputs, ...measured.device === undefined ? {} : { device: measured.device },
+    inputs, files: step.files, outputs, ...measured.device === undefined ? {} : { device: measured.device },
     node: process.version, machine: `${platform()} ${arch()}, ${cpus().length} × ${cpus()[0]?.model ?? "unknown processor"}`,
     started: new Date(started).toISOString(), seconds: (Date.now() - started) / 1000, planned: only(step.cost), actual: { bytesWritten: written, ...only(measured) }
   }
@@ -94,7 +100,7 @@ const work = (pipeline: string, steps: Steps, step: Plan.Step, seed: number) => 
   return (Date.now() - started) / 1000
 })) as Effect.Effect<number, unknown, Store.Store>
 const quietly = <A, E, R>(effect: Effect.Effect<A, E | Store.StoreError, R>): Effect.Effect<A, E, R> =>
-  Effect.catch(effect, (error) => error instanceof Store.StoreError ? Effect.die(error) : Effect.fail(error))
+  Effect.mapError(effect, (error) => { if (error instanceof Store.StoreError) throw error; return error })
 
 const once = (pipeline: string, steps: Steps, step: Plan.Step, seed: number, fresh: boolean) => {
   const at = { stage: step.stage, key: step.key }
@@ -102,7 +108,7 @@ const once = (pipeline: string, steps: Steps, step: Plan.Step, seed: number, fre
     Effect.catchDefect((defect) => defect instanceof Store.StoreError ? Effect.fail(defect) : Effect.die(defect)),
     Effect.withSpan(`stage ${step.stage}`, { attributes: { key: step.key } })
   )
-  return Effect.andThen(fresh ? quiet(Store.forgetState(step.key)) : Effect.void, emit({ _tag: "Started", ...at })).pipe(
+  return Effect.andThen(fresh ? Store.forgetState(step.key) : Effect.void, emit({ _tag: "Started", ...at })).pipe(
     Effect.andThen(Effect.catchIf(attempted, (error) => tagged(error, "DeviceLost"), (error) => Effect.andThen(emit({ _tag: "Retried", ...at, problem: message(error) }), attempted))),
     Effect.flatMap((seconds) => emit({ _tag: "Finished", ...at, seconds })),
     Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void
@@ -150,12 +156,12 @@ const compute = (pipeline: string, steps: Steps, options: Options) => Effect.gen
 /** Runs a pipeline's outputs; the types are put on by `Pipeline.run`. */
 export const run = (pipeline: string, outputs: Outputs, options: Options): Effect.Effect<unknown, unknown, Store.Store> => Effect.gen(function*() {
   const { root } = yield* Store.Store
-  let steps = yield* Plan.steps(outputs, options)
+  let steps = yield* Plan.walk(outputs, options)
   const missing = () => [...steps.values()].some((step) => step.status === "to do")
   const inLock: Effect.Effect<void, unknown, Store.Store | Scope.Scope> = Effect.gen(function*() {
     yield* Effect.catchTag(Lock.acquire(root), "FileError", (error) => Effect.fail(new Store.StoreError({ root, problem: error.message, cause: error })))
     yield* Store.sweep
-    steps = yield* Plan.steps(outputs, options) // what another process has made meanwhile
+    steps = yield* Plan.walk(outputs, options) // what another process has made meanwhile
     yield* compute(pipeline, steps, options)
   })
   // a store in which everything is kept is only read: it may be read-only
