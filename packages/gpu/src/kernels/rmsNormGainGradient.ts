@@ -1,11 +1,11 @@
 /** Gradient of rmsNorm with respect to the gain: out[column] = Σ over rows of gradient · x · inverse[row]. */
-import { make, perElement, reads, writes } from "../Kernel.ts"
+import { groups, make, reads, writes } from "../Kernel.ts"
 
 export const rmsNormGainGradient = make("rmsNormGainGradient", {
   bindings: { x: reads, inverse: reads, gradient: reads, out: writes },
   params: { rows: "u32", columns: "u32" },
   flops: ({ columns, rows }) => 3 * rows * columns,
-  dispatch: ({ columns }) => perElement(columns),
+  dispatch: ({ columns }) => groups(Math.ceil(columns / 16)),
   source: new URL("./rmsNormGainGradient.wgsl", import.meta.url),
   run: ({ gradient, inverse, out, x }, { columns, rows }) => {
     const sums = new Float64Array(columns)

@@ -1,11 +1,11 @@
 /** out[column] = scale · Σ over rows of x[·, column]. */
-import { make, perElement, reads, writes } from "../Kernel.ts"
+import { groups, make, reads, writes } from "../Kernel.ts"
 
 export const sumRows = make("sumRows", {
   bindings: { x: reads, out: writes },
   params: { rows: "u32", columns: "u32", scale: "f32" },
   flops: ({ columns, rows }) => rows * columns,
-  dispatch: ({ columns }) => perElement(columns),
+  dispatch: ({ columns }) => groups(Math.ceil(columns / 16)),
   source: new URL("./sumRows.wgsl", import.meta.url),
   run: ({ out, x }, { columns, rows, scale }) => {
     const sums = new Float64Array(columns)

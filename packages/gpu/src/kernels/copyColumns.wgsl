@@ -1,0 +1,9 @@
+// out[row, outOffset + c] = x[row, inputOffset + c]. One thread to an element.
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let i = flatWorkgroup(workgroup, workgroups) * 64u + lane;
+  if (i >= p.count) { return; }
+  let row = i / p.columns;
+  let c = i % p.columns;
+  out[row * p.outStride + p.outOffset + c] = x[row * p.inputStride + p.inputOffset + c];
+}

@@ -1,0 +1,10 @@
+// Both gradients of swiglu. One thread to an element.
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let i = flatWorkgroup(workgroup, workgroups) * 64u + lane;
+  if (i >= p.count) { return; }
+  let x = gate[i];
+  let s = sigmoid(x);
+  upGradient[i] = gradient[i] * x * s;
+  gateGradient[i] = gradient[i] * up[i] * s * (1.0 + x * (1.0 - s));
+}
