@@ -81,7 +81,7 @@ describe("config.json", () => {
 })
 
 describe("what a family can express", () => {
-  const linear = { unit: { of: "token" }, score: { by: "linear" }, select: { keep: "top", k: 2 }, weight: "softmaxKept", losses: [{ kind: "switch", weight: 0.01 }] }
+  const linear = { unit: { of: "token" }, score: { by: "linear" }, select: { keep: "top", active: 2 }, weight: "softmaxKept" }
   const model = async (change: Partial<Model.Mixture>): Promise<Model.Model> => {
     const base = await read(mixtralConfig)
     return { ...base, feedForward: { ...base.feedForward as Model.Mixture, router: linear, ...change } }
@@ -100,7 +100,7 @@ describe("what a family can express", () => {
     ["another score", { router: { ...linear, score: { by: "distance" } } }, /router\.score/],
     ["a biased score", { router: { ...linear, score: { by: "linear", bias: true } } }, /router\.score/],
     ["weights that do not sum to one", { router: { ...linear, weight: "prob" } }, /router\.weight = "prob"/],
-    ["another number of active experts", { router: { ...linear, select: { keep: "top", k: 1 } } }, /router\.select/],
+    ["another number of active experts", { router: { ...linear, select: { keep: "top", active: 1 } } }, /router\.select/],
     ["a part that is not known", { router: { ...linear, carry: { over: "depth" } } }, /router\.carry/],
     ["other tensors", { routerTensors: { weight: [8, 4096], bias: [8] } }, /router tensors/]
   ])("%s cannot be Mixtral, is named, and is written in our own layout", async (_, change, what) => {

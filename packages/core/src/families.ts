@@ -94,8 +94,7 @@ const plainRouter: Readonly<Record<string, (value: Plain | undefined) => boolean
   score: (value) => value === undefined || same(value, { by: "linear" }) || same(value, { by: "linear", bias: false }),
   select: () => true, // looked at with the number of active experts
   weight: (value) => value === "softmaxKept" || value === "renorm",
-  capacity: (value) => value === undefined || value === null || value === "unlimited",
-  losses: () => true // they matter in training only
+  capacity: (value) => value === undefined || value === null || value === "unlimited"
 }
 
 const same = (a: Plain | undefined, b: Plain): boolean => {
@@ -139,10 +138,10 @@ const mixtral: Family = {
       return [
         ...Object.keys(given).filter((key) => !Object.hasOwn(plainRouter, key)).map((key) => `router.${key}`),
         ...Object.entries(plainRouter).filter(([key, fits]) => !fits(given[key])).map(([key]) => `router.${key} = ${JSON.stringify(given[key]) ?? "missing"}`),
-        ...same(given["select"], { keep: "top", k: active }) ? [] : [`router.select = ${JSON.stringify(given["select"]) ?? "missing"}`]
+        ...same(given["select"], { keep: "top", active }) ? [] : [`router.select = ${JSON.stringify(given["select"]) ?? "missing"}`]
       ]
     },
-    make: (active) => ({ unit: { of: "token" }, score: { by: "linear" }, select: { keep: "top", k: active }, weight: "softmaxKept", losses: [] }),
+    make: (active) => ({ unit: { of: "token" }, score: { by: "linear" }, select: { keep: "top", active }, weight: "softmaxKept" }),
     tensors: (experts, hidden) => ({ weight: [experts, hidden] })
   }
 }
