@@ -21,7 +21,7 @@ export const zLoss = (options: { readonly weight: number }): Balance => ({ loss:
 /** What a log calls it. */
 export const name = (balance: Balance): string => `balance.${balance.loss}`
 
-/** Equal shares of all rows whose target is not left out (0xffffffff), over all replicas. Shapes: targets u32 [rows], like [rows, columns] any tensor of as many rows → [rows]. */
+/** Equal shares of all rows whose target is not left out (0xffffffff), over all replicas. Shapes: targets u32 [rows], like [any, any] a tensor with numbers → [rows]. */
 export const shares = (targets: Tensor.Tensor, like: Tensor.Tensor): Tensor.Tensor => {
   const one = Op.affine(Op.sliceColumns(Op.sliceRows(Op.stopGradient(like), 0, 1), 0, 1), { scale: 0, shift: 1 }) // [1, 1]
   const counted = Op.gatherRows(one, targets, 2 ** 31) // [rows, 1]: one for every id, zero where there is none

@@ -5,7 +5,6 @@
 import { Model, Random, Weights } from "@switchyard/core"
 import { Decoder, type Device, Op, Tensor } from "@switchyard/gpu"
 import { Effect, Schema } from "effect"
-import { dense, adapted } from "./feedForward.ts"
 import type { Decision } from "./Decision.ts"
 import * as Expert from "./Expert.ts"
 import { likelihoods } from "./likelihoods.ts"
@@ -47,11 +46,18 @@ export const make = (model: Model.Model, options: { readonly batch: number; read
   if (form.kind === "mixture" && adapter !== undefined) throw new Error("LanguageModel.make: an adapter stands on a dense model, this one is a mixture")
   if (form.kind === "dense" && options.router !== undefined) throw new Error("LanguageModel.make: a dense model has no router")
   const router = form.kind === "dense" ? undefined : yield* routerOf(model, form, options.router)
-  const decoder = Decoder.make(model)
+  const decoder = Decoder.make(model, { sizes: [{ batch, tokens }], positions: tokens })
   const entries = new Map([...Expert.entries(model), ...adapter === undefined ? [] : Expert.adapterEntries(model, adapter.rank)].map((entry) => [entry.name, entry]))
   const parameters = new Map([...entries.values()].map(({ name, shape }) => [name, decoder.parameters.get(name) ?? Tensor.kept(shape, { label: name })]))
   return { model, batch, tokens, router, adapter, decoder, parameters, entries }
 })
+
+/** The same tensors under another router: what proofs and comparisons of routers run, without uploading anything again. Fails: `RouterError` as in `make`. */
+export const withRouter = (self: LanguageModel, router: Router.Router): Effect.Effect<LanguageModel, Router.RouterError> => {
+  const form = self.model.feedForward
+  if (form.kind === "dense") throw new Error("LanguageModel.withRouter: a dense model has no router")
+  return Effect.map(routerOf(self.model, form, router), (router) => ({ ...self, router }))
+}
 
 const routerOf = (model: Model.Model, form: Model.Mixture, given: Router.Router | undefined): Effect.Effect<Router.Router, Router.RouterError> => Effect.gen(function*() {
   const at = given === undefined ? "the model's router" : "the router given"
@@ -89,7 +95,7 @@ export const load = (arena: Device.Arena, self: LanguageModel, weights: Weights.
 })
 
 const consumed = (self: LanguageModel, weights: Weights.Weights, optional: ReadonlySet<string>): Effect.Effect<void, LanguageModelError> => {
-  const expected = new Map([...self.entries.values()].flatMap(({ parts, shape }) => parts.map((part) => [part, parts.length > 1 || isStack(part) ? shape.slice(1) : shape] as const)))
+  const expected = new Map([...self.entries.values()].flatMap(({ parts, shape }) => parts.map((part) => [part, isStack(part) ? shape.slice(1) : shape] as const)))
   const missing = [...expected.keys()].filter((name) => !weights.infos.has(name) && !optional.has(name))
   const unexpected = [...weights.infos.keys()].filter((name) => !expected.has(name))
   const refuse = (tensor: string, problem: string, remedy: string) => Effect.fail(new LanguageModelError({ tensor, problem, remedy }))
@@ -101,35 +107,33 @@ const consumed = (self: LanguageModel, weights: Weights.Weights, optional: Reado
   }
   return Effect.void
 }
-const isStack = (part: string): boolean => part.includes(".experts.")
+const isStack = (name: string): boolean => name.includes(".experts.")
 
 /** What a forward pass records: logits [rows, vocabulary], and one decision per layer of a mixture. */
 export interface Forward { readonly logits: Tensor.Tensor; readonly decisions: ReadonlyArray<Decision> }
-type Tap = (point: string, layer: number, tensor: Tensor.Tensor) => void
 
 /** Records a forward pass. Shapes: ids u32 [rows]. Options: `tap` sees the decoder's named points. */
-export const forward = (self: LanguageModel, ids: Tensor.Tensor, options: { readonly tap?: Tap } = {}): Forward => {
+export const forward = (self: LanguageModel, ids: Tensor.Tensor, options: { readonly tap?: Decoder.Tap | undefined } = {}): Forward => {
   const { decoder, model, parameters, router } = self, form = model.feedForward, size = { batch: self.batch, tokens: self.tokens }
-  const decisions: Array<Decision> = []
-  const run = (feedForward: (x: Tensor.Tensor, layer: number) => Tensor.Tensor, tap?: Tap) => Decoder.forward(decoder, ids, { ...size, feedForward, ...tap === undefined ? {} : { tap } })
-  if (form.kind === "dense" || router === undefined) {
-    const { adapter } = self
-    const logits = run((x, layer) => adapter === undefined ? dense(x, Expert.full(parameters, `layers.${layer}.feedForward`))
-      : adapted(x, Expert.full(parameters, `layers.${layer}.feedForward`), Expert.lowRank(parameters, `layers.${layer}.feedForward`), adapter.scale), options.tap)
-    return { logits, decisions }
-  }
+  if (form.kind === "dense" || router === undefined) return { logits: Decoder.forward(decoder, ids, { ...size, adapters: adaptersOf(self), tap: options.tap }), decisions: [] }
+  const run = (feedForward: (x: Tensor.Tensor, layer: number) => Tensor.Tensor, tap?: Decoder.Tap) => Decoder.forward(decoder, ids, { ...size, feedForward, tap })
   const mixture = (by: Router.Router, scores?: Tensor.Tensor) => (x: Tensor.Tensor, layer: number) => Mixture.forward(x, {
     ...size, layer, router: by, experts: Expert.inLayer(parameters, form, layer), tensors: routerTensors(self, layer), ...scores === undefined ? {} : { scores }
   })
   const scores = router.score.by === "likelihood" && Router.scored(router, form.experts)
     ? likelihoods(ids, { ...size, ...router.score, experts: form.experts, predict: (expert) => run((x, layer) => mixture(Router.fixed([expert]))(x, layer).output) })
     : undefined
+  const decisions: Array<Decision> = []
   const logits = run((x, layer) => {
     const { decision, output } = mixture(router, scores)(x, layer)
     decisions.push(decision)
     return output
   }, options.tap)
   return { logits, decisions }
+}
+const adaptersOf = ({ adapter, parameters }: LanguageModel): Decoder.Adapters => (name) => {
+  const a = parameters.get(`${name}.a`), b = parameters.get(`${name}.b`)
+  return adapter === undefined || a === undefined || b === undefined ? undefined : { a, b, scale: adapter.scale }
 }
 const routerTensors = (self: LanguageModel, layer: number): Readonly<Record<string, Tensor.Tensor>> => {
   const at = `layers.${layer}.router.`
