@@ -1,0 +1,62 @@
+/**
+ * One training step as a program: forward, loss, auxiliary losses, gradients, the sum over replicas, clipping, AdamW.
+ *
+ * The loss is Σ over all replicas of share[row] · cross-entropy[row], with shares that add to one over the whole batch: loss and gradient do not
+ * depend on how many replicas share the batch, nor on how many rows stand in for missing ones (their share is zero).
+ */
+import type { Device } from "@switchyard/gpu"
+import { AdamW, Gradient, Op, Recording, Tensor } from "@switchyard/gpu"
+import * as Balance from "./Balance.ts"
+import * as LanguageModel from "./LanguageModel.ts"
+import type { Options } from "./Training.ts"
+
+/** What beside the text is trained for: balance losses, and each position's expert where domains have one (`labels`: expert of each domain, by index). */
+export interface Aims {
+  readonly balance: ReadonlyArray<Balance.Balance>
+  readonly supervise?: { readonly weight: number; readonly labels: ReadonlyArray<number> } | undefined
+}
+export interface TrainStep {
+  readonly program: Recording.Program
+  /** u32 [rows], each replica its own. */
+  readonly ids: Tensor.Tensor
+  readonly targets: Tensor.Tensor
+  /** [rows]: what each row's cross-entropy counts. */
+  readonly shares: Tensor.Tensor
+  /** u32 [rows]: the expert of each row's domain; undefined when nothing is supervised. */
+  readonly labels: Tensor.Tensor | undefined
+  readonly optimizer: AdamW.State
+  /** [1] each, by name: `loss`, then each auxiliary loss before its weight. */
+  readonly metrics: ReadonlyMap<string, Tensor.Tensor>
+  /** [2]: what scaled the gradient, and its norm before that. */
+  readonly clipped: Tensor.Tensor
+}
+
+/** Rows of one replica: the batch shared out, rounded up. */
+export const sequencesOf = (batch: number, replicas: number): number => Math.ceil(batch / replicas)
+
+/** Records the step. `names` are the parameters that learn; all others stay as they are. */
+export const trainStep = (self: LanguageModel.LanguageModel, names: ReadonlyArray<string>, options: Pick<Options, "clip">, aims: Aims, device: Pick<Device.Service, "replicas">): TrainStep => {
+  const rows = self.batch * self.tokens
+  const index = (label: string) => Tensor.kept([rows], { dtype: "u32", sharded: true, label })
+  const ids = index("ids"), targets = index("targets"), labels = aims.supervise === undefined ? undefined : index("labels")
+  const shares = Tensor.kept([rows], { sharded: true, label: "shares" })
+  const trainable = names.map((name) => self.parameters.get(name)!)
+  const optimizer = AdamW.make(trainable, { clip: options.clip })
+  const program = Recording.record(() => {
+    const { decisions, logits } = LanguageModel.forward(self, ids)
+    const share = (losses: Tensor.Tensor) => Op.sumAll(Op.multiply(losses, shares)) // [1]
+    const terms = new Map<string, { readonly value: Tensor.Tensor; readonly weight: number }>([["loss", { value: share(Op.crossEntropy(logits, targets)), weight: 1 }]])
+    for (const balance of aims.balance) terms.set(Balance.name(balance), { value: Balance.loss(balance, decisions, { shares }), weight: balance.weight })
+    if (labels !== undefined) {
+      const each = decisions.map((decision) => share(Op.crossEntropy(decision.logits, labels)))
+      terms.set("balance.supervise", { value: Op.affine(each.reduce((sum, next) => Op.add(sum, next)), { scale: 1 / each.length }), weight: aims.supervise!.weight })
+    }
+    const total = [...terms.values()].map(({ value, weight }) => weight === 1 ? value : Op.affine(value, { scale: weight })).reduce((sum, next) => Op.add(sum, next)) // [1]
+    const gradients = Gradient.of(total, trainable)
+    const clipped = AdamW.update(optimizer, gradients) // [clip factor, norm]; sums the gradients over replicas
+    const metrics = new Map([...terms].map(([name, { value }]) => [name, Op.keep(value, name)]))
+    Recording.sumReplicas([...metrics.values()])
+    return { metrics, clipped: Op.keep(clipped, "clipped") }
+  }, { replicas: device.replicas })
+  return { program, ids, targets, shares, labels, optimizer, ...program.outputs }
+}
