@@ -93,6 +93,7 @@ describe("what a family can express", () => {
   test("Mixtral's own routing", async () => {
     expect(await Effect.runPromise(Family.choose(await model({}), "mixtral"))).toBe("mixtral")
     expect(await Effect.runPromise(Family.choose(await model({ router: { ...linear, weight: "renorm" } })))).toBe("mixtral")
+    expect(await Effect.runPromise(Family.choose(await model({ active: 8, router: { score: { by: "linear" }, select: { keep: "all" }, weight: "prob" } })))).toBe("mixtral")
   })
   test.each<readonly [string, Partial<Model.Mixture>, RegExp]>([
     ["low-rank experts", { expert: { kind: "lowRank", rank: 4, scale: 1 } }, /experts of kind lowRank/],
@@ -100,6 +101,7 @@ describe("what a family can express", () => {
     ["another score", { router: { ...linear, score: { by: "distance" } } }, /router\.score/],
     ["a biased score", { router: { ...linear, score: { by: "linear", bias: true } } }, /router\.score/],
     ["weights that do not sum to one", { router: { ...linear, weight: "prob" } }, /router\.weight = "prob"/],
+    ["all experts where fewer are active", { router: { ...linear, select: { keep: "all" } } }, /router\.select/],
     ["another number of active experts", { router: { ...linear, select: { keep: "top", active: 1 } } }, /router\.select/],
     ["a part that is not known", { router: { ...linear, carry: { over: "depth" } } }, /router\.carry/],
     ["other tensors", { routerTensors: { weight: [8, 4096], bias: [8] } }, /router tensors/]

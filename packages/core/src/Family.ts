@@ -85,7 +85,7 @@ export const obstacles = (family: Family, model: Model.Model): ReadonlyArray<str
   return [
     ...form.expert.kind === "full" ? [] : [`experts of kind ${form.expert.kind}`],
     ...JSON.stringify(form.routerTensors) === expected ? [] : [`router tensors ${JSON.stringify(form.routerTensors)} (only ${expected})`],
-    ...family.router.obstacles(form.router as Plain, form.active)
+    ...family.router.obstacles(form.router as Plain, form.active, form.experts)
   ]
 }
 

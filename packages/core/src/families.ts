@@ -39,7 +39,7 @@ export interface Family {
   readonly fixed: Readonly<Record<string, Plain>>
   /** What keeps the family from expressing a router, one reason each; and the router that a file of the family has. */
   readonly router?: {
-    readonly obstacles: (router: Plain, active: number) => ReadonlyArray<string>
+    readonly obstacles: (router: Plain, active: number, experts: number) => ReadonlyArray<string>
     readonly make: (active: number) => Plain
     readonly tensors: (experts: number, hidden: number) => Readonly<Record<string, ReadonlyArray<number>>>
   }
@@ -88,13 +88,25 @@ const llama: Family = {
   fixed: { hidden_act: "silu", attention_bias: false, mlp_bias: false, partial_rotary_factor: 1 }
 }
 
-/** Keys of a router that Mixtral's layer computes: softmax of a linear score of each token, the best k, weights that sum to one. */
-const plainRouter: Readonly<Record<string, (value: Plain | undefined) => boolean>> = {
-  unit: (value) => value === undefined || same(value, { of: "token" }),
-  score: (value) => value === undefined || same(value, { by: "linear" }) || same(value, { by: "linear", bias: false }),
-  select: () => true, // looked at with the number of active experts
-  weight: (value) => value === "softmaxKept" || value === "renorm",
-  capacity: (value) => value === undefined || value === null || value === "unlimited"
+/**
+ * What keeps Mixtral's layer from computing a router: it takes the softmax of a linear score of each token, the best k, and weights that sum to one.
+ * Keeping all experts is the best k of k. `losses` matter in training only.
+ */
+const mixtralObstacles = (router: Plain, active: number, experts: number): ReadonlyArray<string> => {
+  if (typeof router !== "object" || router === null || Array.isArray(router)) return ["a router that is not an object"]
+  const { unit, score, select, weight, capacity, losses: _, ...others } = router as Readonly<Record<string, Plain>>
+  const all = same(select, { keep: "all" }) && active === experts
+  const fits = {
+    unit: unit === undefined || same(unit, { of: "token" }),
+    score: same(score, { by: "linear" }),
+    select: all || same(select, { keep: "top", active }),
+    weight: weight === "softmaxKept" || weight === "renorm" || (weight === "prob" && active === experts),
+    capacity: capacity === undefined || capacity === null || capacity === "unlimited"
+  }
+  return [
+    ...Object.entries(fits).filter(([, fit]) => !fit).map(([key]) => `router.${key} = ${JSON.stringify((router as Record<string, Plain>)[key]) ?? "missing"}`),
+    ...Object.keys(others).map((key) => `router.${key}`)
+  ]
 }
 
 const same = (a: Plain | undefined, b: Plain): boolean => {
@@ -132,15 +144,7 @@ const mixtral: Family = {
   ],
   fixed: { hidden_act: "silu", partial_rotary_factor: 1 },
   router: {
-    obstacles: (router, active) => {
-      if (typeof router !== "object" || router === null || Array.isArray(router)) return ["a router that is not an object"]
-      const given = router as Readonly<Record<string, Plain>>
-      return [
-        ...Object.keys(given).filter((key) => !Object.hasOwn(plainRouter, key)).map((key) => `router.${key}`),
-        ...Object.entries(plainRouter).filter(([key, fits]) => !fits(given[key])).map(([key]) => `router.${key} = ${JSON.stringify(given[key]) ?? "missing"}`),
-        ...same(given["select"], { keep: "top", active }) ? [] : [`router.select = ${JSON.stringify(given["select"]) ?? "missing"}`]
-      ]
-    },
+    obstacles: mixtralObstacles,
     make: (active) => ({ unit: { of: "token" }, score: { by: "linear" }, select: { keep: "top", active }, weight: "softmaxKept" }),
     tensors: (experts, hidden) => ({ weight: [experts, hidden] })
   }

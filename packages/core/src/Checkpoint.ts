@@ -1,0 +1,218 @@
+/**
+ * A checkpoint: a model, its weights, its tokenizer and where they come from. Dense or mixture stands in its type.
+ *
+ * Opening reads headers only. Writing streams tensor by tensor into a folder that appears whole or not at all, in the layout of a Hugging Face
+ * family where one can express the model, else in our own.
+ */
+import { Effect, Schema } from "effect"
+import { readdir, readFile, stat } from "node:fs/promises"
+import { join } from "node:path"
+import * as Artifact from "./Artifact.ts"
+import { bindTensors, TensorMismatch } from "./bindTensors.ts"
+import * as Dtype from "./Dtype.ts"
+import * as Family from "./Family.ts"
+import * as File from "./File.ts"
+import * as Model from "./Model.ts"
+import { modelCard } from "./modelCard.ts"
+import * as Safetensors from "./Safetensors.ts"
+import * as Stage from "./Stage.ts"
+import * as StrictJson from "./StrictJson.ts"
+import * as Tokenizer from "./Tokenizer.ts"
+import * as Weights from "./Weights.ts"
+
+export { TensorMismatch } from "./bindTensors.ts"
+
+export type Form = "dense" | "mixture"
+export type Dense = "dense"
+export type Mixture = "mixture"
+
+/** What a plan knows of a checkpoint before it exists. `tokenizer`: the tokenizer's hash. */
+export interface Header<out F extends Form> {
+  readonly form: F
+  readonly model: Model.Model
+  readonly tokenizer: string
+}
+
+/** One step of a checkpoint's making: the stage, its key, its inputs' keys, and facts worth telling. */
+export const Step = Schema.Struct({
+  stage: Schema.String, key: Schema.String, inputs: Schema.Record(Schema.String, Schema.String), facts: Schema.Record(Schema.String, Schema.Json)
+})
+export type Step = typeof Step.Type
+
+/** `lineage`: the steps that made it, the first one first. `sideFiles`: name → content, carried byte for byte. Weights have canonical names. */
+export interface Checkpoint<out F extends Form> {
+  readonly kind: "checkpoint"
+  readonly header: Header<F>
+  readonly model: Model.Model
+  readonly weights: Weights.Weights
+  readonly tokenizer: Tokenizer.Tokenizer
+  readonly lineage: ReadonlyArray<Step>
+  readonly sideFiles: Readonly<Record<string, Uint8Array>>
+}
+export type Any = Checkpoint<Form>
+
+/** A folder that holds the other form, or that must not be replaced. */
+export class FolderError extends Schema.TaggedError<FolderError>()("FolderError", { folder: Schema.String, problem: Schema.String, remedy: Schema.String }) {
+  override get message() { return `${this.folder}: ${this.problem}. Remedy: ${this.remedy}.` }
+}
+export type CheckpointError =
+  | Family.ConfigError | Family.UnknownFamily | TensorMismatch | Tokenizer.TokenizerError | Safetensors.SafetensorsError | File.FileError | FolderError
+
+/** Number of weights, from the header alone. */
+export const parameters = (header: Pick<Header<Form>, "model">): number => Model.parameters(header.model)
+
+/** Bytes of the tensors as they are stored. */
+export const storedBytes = (weights: Weights.Weights): number =>
+  [...weights.infos.values()].reduce((sum, { dtype, shape }) => sum + shape.reduce((product, axis) => product * axis, 1) * Dtype.bits[dtype] / 8, 0)
+
+type FormOf<M extends Model.Model> = M["feedForward"]["kind"]
+
+/** A checkpoint of these parts. Fails: dies when the weights lack a tensor of the model or have another shape, or when the model contradicts itself. */
+export const make = <M extends Model.Model>(parts: {
+  readonly model: M
+  readonly weights: Weights.Weights
+  readonly tokenizer: Tokenizer.Tokenizer
+  readonly lineage?: ReadonlyArray<Step>
+  readonly sideFiles?: Readonly<Record<string, Uint8Array>>
+}): Checkpoint<FormOf<M>> => {
+  const { model, weights, tokenizer, lineage = [], sideFiles = {} } = parts
+  for (const problem of Model.contradictions(model)) throw new Error(`Checkpoint.make: ${problem}`)
+  for (const { name, shape } of Model.tensors(model)) {
+    const info = weights.infos.get(name)
+    if (info === undefined || info.shape.join() !== shape.join()) throw new Error(`Checkpoint.make: ${name}: expected shape [${shape}], got ${info === undefined ? "no such tensor" : `[${info.shape}]`}`)
+  }
+  if (tokenizer.vocabulary > model.vocabulary) throw new Error(`Checkpoint.make: axis vocabulary: the tokenizer has ${tokenizer.vocabulary}, the model ${model.vocabulary}`)
+  return { kind: "checkpoint", header: { form: model.feedForward.kind, model, tokenizer: tokenizer.hash }, model, weights, tokenizer, lineage, sideFiles }
+}
+
+/** A checkpoint made from another by one more step: what is not given stays. Fails: as `make`. */
+export const derive: {
+  <F extends Form>(base: Checkpoint<F>, change: { readonly weights: Weights.Weights; readonly step: Step; readonly model?: never }): Checkpoint<F>
+  <M extends Model.Model>(base: Any, change: { readonly weights: Weights.Weights; readonly step: Step; readonly model: M }): Checkpoint<FormOf<M>>
+} = (base: Any, { step, ...change }: { readonly weights: Weights.Weights; readonly step: Step; readonly model?: Model.Model | undefined }): Checkpoint<never> =>
+  make({ model: change.model ?? base.model, weights: change.weights, tokenizer: base.tokenizer, sideFiles: base.sideFiles, lineage: [...base.lineage, step] }) as Checkpoint<never>
+
+// ---------------------------------------------------------------- reading
+/** Files that are carried when they stand beside a model; code and pickles never are. */
+const sideFileNames = ["generation_config.json", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt"]
+const Lineage = Schema.fromJsonString(Schema.Struct({ format: Schema.Literal(1), lineage: Schema.Array(Step) }))
+const lineageFile = "lineage.json"
+/** A config.json larger than this is an attack, not a config. */
+const longestConfig = 16 << 20
+
+const readConfig = (path: string): Effect.Effect<Readonly<Record<string, StrictJson.Plain>>, Family.ConfigError | File.FileError> =>
+  File.attempt("read", path, async () => {
+    const { size } = await stat(path)
+    return size > longestConfig ? `it has ${size} bytes` : new Uint8Array(await readFile(path))
+  }).pipe(Effect.flatMap((content) => {
+    const wrong = (problem: string) => Effect.fail(new Family.ConfigError({ file: path, key: "(whole file)", problem, remedy: "write a JSON object, without a key standing twice" }))
+    if (typeof content === "string") return wrong(content)
+    try {
+      const value = StrictJson.parse(new TextDecoder("utf-8", { fatal: true }).decode(content))
+      return value instanceof Map ? Effect.succeed(StrictJson.toPlain(value) as Readonly<Record<string, StrictJson.Plain>>) : wrong("it is not a JSON object")
+    } catch (error) {
+      return wrong((error as Error).message)
+    }
+  }))
+
+/** Opens a folder in the layout of a known family or in our own; reads headers only. Fails: CheckpointError naming the file and what is wrong with it. */
+export const open = (folder: string): Effect.Effect<Any, CheckpointError> =>
+  Effect.gen(function*() {
+    const file = join(folder, "config.json"), config = yield* readConfig(file)
+    const model = yield* Family.readConfig(file, config)
+    const layout = config["model_type"] === Family.own ? undefined : Family.find(model.family)
+    const weights = yield* bindTensors(folder, layout, model, yield* Weights.fromFolder(folder))
+    const tokenizer = yield* Tokenizer.fromFolder(folder)
+    if (tokenizer.vocabulary > model.vocabulary) {
+      return yield* new Tokenizer.TokenizerError({
+        file: join(folder, "tokenizer.json"), problem: `it has ${tokenizer.vocabulary} ids, the embedding only ${model.vocabulary} rows`,
+        remedy: "use the tokenizer that the model was trained with; fewer ids than rows would be fine"
+      })
+    }
+    const present = yield* File.attempt("read", folder, () => readdir(folder))
+    const sideFiles: Record<string, Uint8Array> = {}
+    for (const name of sideFileNames) if (present.includes(name)) sideFiles[name] = yield* File.attempt("read", join(folder, name), async () => new Uint8Array(await readFile(join(folder, name))))
+    const lineage = present.includes(lineageFile)
+      ? yield* File.read(join(folder, lineageFile)).pipe(
+        Effect.flatMap((text) => Schema.decodeUnknownEffect(Lineage)(text)),
+        Effect.catchTag("SchemaError", (error) => Effect.fail(new Family.ConfigError({ file: join(folder, lineageFile), key: "lineage", problem: error.message.replaceAll("\n", " "), remedy: "remove the file, or write the folder again" })))
+      )
+      : { lineage: [] }
+    return make({ model, weights, tokenizer, lineage: lineage.lineage, sideFiles })
+  })
+
+const requireForm = <F extends Form>(folder: string, form: F, checkpoint: Any): Effect.Effect<Checkpoint<F>, FolderError> =>
+  checkpoint.header.form === form ? Effect.succeed(checkpoint as Checkpoint<F>)
+    : Effect.fail(new FolderError({ folder, problem: `it holds a ${checkpoint.header.form} model, not a ${form} one`, remedy: `load it with Checkpoint.${form === "dense" ? "loadMixture" : "load"}` }))
+
+// ---------------------------------------------------------------- writing
+/** dtype: of every tensor; left out, each keeps its own. family: the layout; left out, the first that can express the model. Units: shardBytes, bytes per file (5e9). */
+export interface WriteOptions {
+  readonly dtype?: Dtype.Float
+  readonly family?: string
+  readonly shardBytes?: number
+}
+export type WriteError = Family.CannotExpress | Family.UnknownFamily | File.FileError | FolderError | Safetensors.SafetensorsError | Weights.WeightsError
+
+/** Writes the files of a checkpoint into an existing, empty folder. */
+const writeInto = (checkpoint: Any, folder: string, { dtype, family: asked, shardBytes }: WriteOptions): Effect.Effect<void, Exclude<WriteError, FolderError>> =>
+  Effect.gen(function*() {
+    const { model, weights, tokenizer, lineage, sideFiles } = checkpoint
+    const layout = yield* Family.choose(model, asked), family = Family.find(layout)
+    const canonical = new Map<string, string>()
+    const planned = Model.tensors(model).map(({ name, shape }) => {
+      const inFile = family === undefined ? name : Family.toFile(family, name)!, stored = weights.infos.get(name)!.dtype
+      canonical.set(inFile, name)
+      return { name: inFile, shape, dtype: dtype ?? (Dtype.isFloat(stored) ? stored : "F32") }
+    })
+    yield* Safetensors.writeFolder(folder, planned, (name) => weights.read(canonical.get(name)!), shardBytes === undefined ? {} : { shardBytes })
+    const config = Family.writeConfig(layout, model, planned[0]!.dtype)
+    yield* File.writeJson(join(folder, "config.json"), config)
+    yield* File.writeJson(join(folder, lineageFile), { format: 1, lineage })
+    for (const [name, content] of [...Object.entries(tokenizer.files), ...Object.entries(sideFiles)]) yield* File.write(join(folder, name), content)
+    yield* File.write(join(folder, "README.md"), modelCard(layout, model, lineage))
+  })
+
+/**
+ * Writes a checkpoint into a folder that appears whole or not at all: weights, config.json, tokenizer and side files, lineage, model card.
+ * An earlier checkpoint in its place is replaced. Fails: WriteError: CannotExpress names what the asked family cannot hold; FolderError when the folder holds something else.
+ */
+export const write = (checkpoint: Any, folder: string, options: WriteOptions = {}): Effect.Effect<void, WriteError> =>
+  Effect.gen(function*() {
+    yield* Family.choose(checkpoint.model, options.family)
+    const before = yield* File.attempt("read", folder, () => readdir(folder).catch((error: NodeJS.ErrnoException): Array<string> => { if (error.code === "ENOENT") return []; throw error }))
+    if (before.length > 0 && !before.includes("config.json")) return yield* new FolderError({ folder, problem: "it holds something other than a model, which writing would remove", remedy: "choose a folder that is new or empty, or holds a model" })
+    yield* File.writeFolder(folder, (temporary) => writeInto(checkpoint, temporary, options))
+  })
+
+// ---------------------------------------------------------------- in pipelines
+const artifact = <F extends Form>(form: F): Artifact.Artifact<Checkpoint<F>> => Artifact.make<Checkpoint<F>>(`checkpoint (${form})`, {
+  save: (checkpoint, directory) => writeInto(checkpoint, directory, { family: Family.own }),
+  load: (directory) => Effect.flatMap(open(directory), (checkpoint) => requireForm(directory, form, checkpoint))
+})
+
+/** Checkpoints as results of stages, kept in our own layout with every tensor in the dtype it came in. */
+export const Dense = artifact("dense")
+export const Mixture = artifact("mixture")
+/** As an input: a checkpoint of either form. */
+export const Either = Artifact.anyOf(Dense, Mixture)
+
+const loader = <F extends Form>(name: string, form: F, output: Artifact.Artifact<Checkpoint<F>>) => Stage.make(name, {
+  version: 1,
+  inputs: [],
+  options: Schema.Struct({ at: File.File }),
+  output,
+  *describe(_, { at }) {
+    const checkpoint = yield* Effect.flatMap(open(at.path), (found) => requireForm(at.path, form, found)), bytes = storedBytes(checkpoint.weights)
+    return { header: checkpoint.header, cost: { bytesRead: bytes, bytesWritten: bytes } }
+  },
+  *run(_, { at }, context) {
+    const checkpoint = yield* Effect.flatMap(open(at.path), (found) => requireForm(at.path, form, found))
+    return { ...checkpoint, lineage: [...checkpoint.lineage, { stage: name, key: context.key, inputs: {}, facts: { at: at.path, family: checkpoint.model.family } }] }
+  }
+})
+
+/** A dense model's folder as a node. Options: `at: file("models/seed")`. Fails: CheckpointError, before any work. */
+export const load = loader("checkpoint/load", "dense", Dense)
+/** A mixture's folder as a node. Options and failures as `load`. */
+export const loadMixture = loader("checkpoint/loadMixture", "mixture", Mixture)
