@@ -1,0 +1,90 @@
+import { describe, expect, test } from "@jest/globals"
+import { Effect, Exit, Schema } from "effect"
+import fc from "fast-check"
+import * as Router from "./Router.ts"
+import { routers } from "./routers.ts"
+
+const failure = async (effect: Effect.Effect<unknown, Router.RouterError>) => {
+  const error = Exit.findErrorOption(await Effect.runPromiseExit(effect))
+  if (error._tag === "None") throw new Error("it did not fail")
+  return error.value
+}
+const select = fc.letrec<{ select: Router.Select }>((tie) => ({
+  select: fc.oneof({ maxDepth: 2 },
+    fc.constant({ keep: "all" } as const), fc.record({ keep: fc.constant("top" as const), active: fc.integer({ min: 1, max: 4 }) }),
+    fc.record({ fixed: fc.uniqueArray(fc.integer({ min: 0, max: 7 }), { minLength: 1, maxLength: 3 }) }),
+    fc.record({ union: fc.array(tie("select"), { minLength: 1, maxLength: 3 }) }))
+})).select
+const router: fc.Arbitrary<Router.Router> = fc.record({
+  unit: fc.oneof(fc.constant({ of: "token" } as const), fc.constant({ of: "prefix", pool: "mean" } as const), fc.record({ of: fc.constant("prefix" as const), pool: fc.constant("decay" as const), decay: fc.constant(0.5) })),
+  score: fc.oneof(fc.constant({ by: "linear" } as const), fc.record({ by: fc.constant("distance" as const), metric: fc.constantFrom("euclidean", "whitened", "cosine"), temperature: fc.constant(2) }), fc.constant({ by: "likelihood", decay: 1, temperature: 1 } as const)),
+  select, weight: fc.constantFrom("prob", "renorm", "softmaxKept")
+})
+
+describe("Router as data", () => {
+  test("any router survives JSON and encodes to itself", async () => {
+    await fc.assert(fc.asyncProperty(router, async (each) => {
+      expect(await Effect.runPromise(Router.decode(JSON.parse(JSON.stringify(each))))).toEqual(each)
+      expect(Schema.encodeSync(Router.Router)(each)).toEqual(each)
+    }))
+  })
+  test("errors say where", async () => {
+    const good = Router.topK({ active: 2 })
+    expect((await failure(Router.decode({ ...good, weight: "uniform" }))).message).toMatch(/at \["weight"\]/)
+    expect((await failure(Router.decode({ ...good, score: { by: "distance", metric: "cosine", temperature: 0 } }))).message).toMatch(/\["score"\]\["temperature"\]/)
+    expect((await failure(Router.decode({ ...good, select: { union: [{ keep: "top", active: 1.5 }] } }))).message).toMatch(/\["select"\]\["union"\]\[0\]\["active"\]/)
+    expect((await failure(Router.decode({ ...good, capacity: 2 }))).message).toMatch(/capacity/)
+    expect((await failure(Router.decode({ ...good, unit: { of: "prefix", pool: "decay", decay: 0 } }))).message).toMatch(/\["unit"\]\["decay"\]/)
+  })
+  test("more active experts than experts, or one that is not there, is an error that names both numbers", async () => {
+    expect(await failure(Router.check(Router.topK({ active: 5 }), 4))).toMatchObject({ _tag: "RouterError", at: "router.select", problem: "5 active experts of 4" })
+    expect((await failure(Router.check(Router.shared({ shared: [0, 4], active: 1 }), 4))).at).toBe("router.select.union[0].fixed[1]")
+    expect((await failure(Router.check(Router.fixed([1, 1]), 4))).problem).toBe("expert 1 stands twice")
+    expect((await failure(Router.check(Router.shared({ shared: [0, 1], active: 3 }), 4))).problem).toBe("5 active experts of 4")
+    expect(await Effect.runPromise(Router.check(Router.shared({ shared: [0, 1], active: 2 }), 4))).toBeDefined()
+  })
+})
+
+describe("what is inferred", () => {
+  test("active experts", () => {
+    expect(Object.entries(routers).map(([name, { router }]) => [name, Router.active(router, 8)])).toEqual([
+      ["mixtral", 2], ["switch", 1], ["gshard", 2], ["deepSeekMoE", 3], ["soft", 8], ["xMoE", 1], ["moirai", 2], ["prefixPrototypes", 2], ["prefix", 2], ["branchTrainMerge", 8]
+    ])
+    expect(Router.active({ ...Router.all(), select: { union: [{ fixed: [1] }, { keep: "all" }] } }, 8)).toBe(8)
+    expect(Router.active({ ...Router.all(), select: { union: [{ keep: "top", active: 2 }, { union: [{ fixed: [1] }, { fixed: [1, 3] }] }] } }, 8)).toBe(4)
+  })
+  test("scope at run time and in the type", () => {
+    const token: "token" = Router.scope(Router.topK({ active: 2 }))
+    const prefix: "prefix" = Router.scope(Router.prefix({ active: 2 }))
+    const experts: "prefix" = Router.scope(Router.likelihood())
+    const pooled: "prefix" = Router.scope(Router.prototypes({ active: 1, unit: { of: "prefix", pool: "mean" } }))
+    const near: "token" = Router.scope(Router.prototypes({ active: 1 }))
+    expect([token, prefix, experts, pooled, near]).toEqual(["token", "prefix", "prefix", "prefix", "token"])
+    // a router not known literally may be of any scope that its parts allow
+    const unknown: Router.ScopeOf<Router.Router> = "prefix"
+    // @ts-expect-error the widest of them, not the narrowest
+    const narrow: Router.ScopeOf<Router.Router> = "token"
+    // @ts-expect-error a prefix router is no token router
+    const wrong: "token" = Router.scope(Router.prefix({ active: 2 }))
+    expect([unknown, narrow, wrong]).toEqual(["prefix", "token", "prefix"])
+  })
+  test("which logits the loss trains", () => {
+    expect(Router.gradient(Router.topK({ active: 1, weight: "renorm" }), 4)).toBe("none")
+    expect(Router.gradient(Router.topK({ active: 1, weight: "prob" }), 4)).toBe("all")
+    expect(Router.gradient(Router.topK({ active: 2 }), 4)).toBe("chosen")
+    expect(Router.gradient(Router.topK({ active: 4 }), 4)).toBe("all")
+    expect(Router.gradient(Router.likelihood(), 4)).toBe("none")
+    expect(Router.gradient(Router.all(), 1)).toBe("none")
+  })
+  test("whether scores matter at all", () => {
+    expect(Router.scored(Router.fixed([2]), 4)).toBe(false)
+    expect(Router.scored(Router.fixed([2, 3]), 4)).toBe(true)
+    expect(Router.scored({ ...Router.fixed([2]), weight: "prob" }, 4)).toBe(true)
+    expect(Router.scored(Router.topK({ active: 1 }), 1)).toBe(false)
+  })
+  test("tensors", () => {
+    expect(Router.tensors(Router.topK({ active: 1 }), { experts: 4, hidden: 8 })).toEqual({ weight: [4, 8] })
+    expect(Router.tensors(Router.prototypes({ active: 1, metric: "whitened" }), { experts: 4, hidden: 8 })).toEqual({ centroids: [4, 8], deviation: [8] })
+    expect(Router.tensors(Router.likelihood(), { experts: 4, hidden: 8 })).toEqual({})
+  })
+})

@@ -1,0 +1,55 @@
+/**
+ * The oracle of routing, written apart from it: one token after another in f64, sorting instead of kernels. For tests.
+ */
+import type { Router, Select } from "./Router.ts"
+
+export interface NaiveInput {
+  readonly x: ArrayLike<number>
+  readonly batch: number
+  readonly tokens: number
+  readonly hidden: number
+  readonly experts: number
+  readonly tensors: Readonly<Record<string, ArrayLike<number>>>
+  readonly scores?: ArrayLike<number>
+}
+export interface NaiveDecision { readonly logits: Array<number>; readonly probabilities: Array<number>; readonly experts: Array<number>; readonly weights: Array<number> }
+
+/** One decision per row, in order. */
+export const naiveRoute = (router: Router, input: NaiveInput): Array<NaiveDecision> => {
+  const { batch, experts, hidden, scores, tensors, tokens, x } = input
+  const decisions: Array<NaiveDecision> = []
+  for (let sequence = 0; sequence < batch; sequence++) for (let token = 0; token < tokens; token++) {
+    const row = sequence * tokens + token
+    const seen = new Array<number>(hidden).fill(0)
+    let total = 0
+    for (let s = 0; s <= token; s++) {
+      const share = router.unit.of === "token" ? (s === token ? 1 : 0) : router.unit.pool === "mean" ? 1 : router.unit.decay ** (token - s)
+      total += share
+      for (let c = 0; c < hidden; c++) seen[c]! += share * x[(sequence * tokens + s) * hidden + c]!
+    }
+    for (let c = 0; c < hidden; c++) seen[c]! /= total
+    const logits = Array.from({ length: experts }, (_, e) => {
+      if (scores !== undefined) return scores[row * experts + e]!
+      const of = (name: string) => Array.from({ length: hidden }, (_, c) => tensors[name]![name === "deviation" ? c : e * hidden + c]!)
+      if (router.score.by === "linear") return of("weight").reduce((sum, w, c) => sum + w * seen[c]!, 0)
+      if (router.score.by === "likelihood") throw new Error("give scores")
+      const centroid = of("centroids")
+      if (router.score.metric === "cosine") return centroid.reduce((sum, w, c) => sum + w * seen[c]!, 0) / Math.hypot(...centroid) / Math.hypot(...seen) / router.score.temperature
+      const spread = router.score.metric === "whitened" ? of("deviation") : centroid.map(() => 1)
+      return -centroid.reduce((sum, w, c) => sum + ((seen[c]! - w) / spread[c]!) ** 2, 0) / router.score.temperature
+    })
+    const exponents = logits.map((logit) => Math.exp(logit - Math.max(...logits))), sum = exponents.reduce((a, b) => a + b)
+    const probabilities = exponents.map((each) => each / sum)
+    const chosen = [...fixedOf(router.select), ...bestOf(router.select, logits)]
+    const weights = chosen.map((e) => probabilities[e]!), kept = chosen.map((e) => Math.exp(logits[e]! - Math.max(...chosen.map((other) => logits[other]!))))
+    const norm = (values: ReadonlyArray<number>) => values.map((value) => value / values.reduce((a, b) => a + b))
+    decisions.push({ logits, probabilities, experts: chosen, weights: router.weight === "prob" ? weights : router.weight === "renorm" ? norm(weights) : norm(kept) })
+  }
+  return decisions
+}
+const members = (select: Select): ReadonlyArray<Select> => "union" in select ? select.union.flatMap(members) : [select]
+const fixedOf = (select: Select): Array<number> => [...new Set(members(select).flatMap((each) => "fixed" in each ? each.fixed : []))]
+const bestOf = (select: Select, logits: ReadonlyArray<number>): Array<number> => {
+  const others = logits.map((_, e) => e).filter((e) => !fixedOf(select).includes(e)).sort((a, b) => logits[b]! - logits[a]! || a - b)
+  return others.slice(0, members(select).reduce((count, each) => count + ("keep" in each ? each.keep === "all" ? Infinity : each.active : 0), 0))
+}

@@ -1,0 +1,132 @@
+import { describe, expect, test } from "@jest/globals"
+import { Random } from "@switchyard/core"
+import { type Device, plainDevice, Tensor } from "@switchyard/gpu"
+import fc from "fast-check"
+import { naiveRoute } from "./naiveRoute.ts"
+import { route } from "./route.ts"
+import * as Router from "./Router.ts"
+import { routers } from "./routers.ts"
+import { runOnce } from "./runOnce.ts"
+
+const text = `The Software is provided "as is", without warranty of any kind; 它在第一行。 Call me Ishmael. Some years ago, never mind how long precisely, having little`
+const batch = 3, tokens = 40, hidden = 12, experts = 6, rows = batch * tokens
+
+/** Real tokens: the bytes of a text, each the row of its byte in a random embedding. */
+const bytes = new TextEncoder().encode(text).subarray(0, rows)
+const normal = (name: string, length: number, deviation = 1, mean = 0) => Random.fillNormal(Random.make(3, name), new Float32Array(length), { deviation, mean })
+const table = normal("embedding", 256 * hidden)
+const x = Float32Array.from({ length: rows * hidden }, (_, i) => table[bytes[Math.floor(i / hidden)]! * hidden + i % hidden]!)
+const values = {
+  weight: normal("weight", experts * hidden, 0.5), centroids: normal("centroids", experts * hidden),
+  deviation: normal("deviation", hidden, 0.1).map((value) => 1 + Math.abs(value)), scores: normal("scores", rows * experts)
+}
+
+const decide = async (device: Device.Service, router: Router.Router, numbers = x) => {
+  const input = Tensor.kept([rows, hidden], { label: "x" }), scores = Tensor.kept([rows, experts], { label: "scores" })
+  const shapes = Router.tensors(router, { experts, hidden })
+  const tensors = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, Tensor.kept(shape, { label: name })]))
+  const given = [{ tensor: input, data: numbers }, { tensor: scores, data: values.scores }, ...Object.entries(tensors).map(([name, tensor]) => ({ tensor, data: values[name as "weight"] }))]
+  const read = await runOnce(device, given, () => {
+    const { active: _, layer: __, ...decision } = route(router, input, { batch, tokens, experts, tensors, ...router.score.by === "likelihood" ? { scores } : {} })
+    return decision
+  })
+  return read as typeof read & { experts: Uint32Array }
+}
+const naive = (router: Router.Router) => naiveRoute(router, { x, batch, tokens, hidden, experts, tensors: values, ...router.score.by === "likelihood" ? { scores: values.scores } : {} })
+
+/** Largest difference of any element. */
+const apart = (a: ArrayLike<number>, b: ReadonlyArray<number>) => {
+  expect(a.length).toBe(b.length)
+  return b.reduce((worst, value, i) => Math.max(worst, Math.abs(value - a[i]!)), 0)
+}
+
+const precisions = [["f64", 1e-9], ["f32", 2e-5]] as const
+describe.each(precisions)("every named router equals the per-token loop, plain device in %s", (precision, tolerance) => {
+  test.each(Object.entries(routers))("%s", async (_, { router }) => {
+    const oracle = naive(router), found = await decide(plainDevice({ precision }), router)
+    expect(apart(found.logits, oracle.flatMap(({ logits }) => logits))).toBeLessThan(tolerance * 10)
+    expect(apart(found.probabilities, oracle.flatMap(({ probabilities }) => probabilities))).toBeLessThan(tolerance)
+    expect([...found.experts]).toEqual(oracle.flatMap(({ experts }) => experts))
+    expect(apart(found.weights, oracle.flatMap(({ weights }) => weights))).toBeLessThan(tolerance)
+    expect([...found.load]).toEqual(Array.from({ length: experts }, (_, e) => oracle.flatMap(({ experts }) => experts).filter((each) => each === e).length))
+  })
+})
+
+describe("sorting", () => {
+  test("order lists slots by expert and row; places is its inverse; offsets bound each expert", async () => {
+    const router = Router.topK({ active: 2 })
+    const { experts: chosen, offsets, order, places } = await decide(plainDevice(), router)
+    const slots = [...chosen.keys()].sort((a, b) => chosen[a]! - chosen[b]! || a - b)
+    expect([...order]).toEqual(slots)
+    slots.forEach((slot, place) => expect(places[slot]).toBe(place))
+    for (let e = 0; e < experts; e++) for (let place = offsets[e]!; place < offsets[e + 1]!; place++) expect(chosen[order[place]!]).toBe(e)
+    expect(offsets[experts]).toBe(rows * 2)
+  })
+  test("ties go to the lowest number", async () => {
+    const found = await decide(plainDevice(), Router.topK({ active: 3 }), new Float32Array(rows * hidden))
+    expect([...found.experts.subarray(0, 3)]).toEqual([0, 1, 2])
+  })
+})
+
+describe("laws", () => {
+  const selections: ReadonlyArray<Router.Select> = [
+    { keep: "all" }, { keep: "top", active: 1 }, { keep: "top", active: 4 }, { fixed: [4, 1] },
+    { union: [{ fixed: [5] }, { keep: "top", active: 2 }] }, { union: [{ keep: "top", active: 2 }, { fixed: [2, 0] }] }, { union: [{ fixed: [3] }, { keep: "all" }] }
+  ]
+  const any = fc.record({
+    unit: fc.constantFrom<Router.Unit>({ of: "token" }, { of: "prefix", pool: "mean" }, { of: "prefix", pool: "decay", decay: 0.7 }),
+    score: fc.constantFrom<Router.Score>({ by: "linear" }, { by: "distance", metric: "euclidean", temperature: 5 }, { by: "distance", metric: "whitened", temperature: 5 }, { by: "distance", metric: "cosine", temperature: 0.2 }),
+    select: fc.constantFrom(...selections), weight: fc.constantFrom<Router.Weight>("prob", "renorm", "softmaxKept")
+  })
+  test("any combination equals the loop", async () => {
+    await fc.assert(fc.asyncProperty(any, async (router) => {
+      const oracle = naive(router), found = await decide(plainDevice({ precision: "f64" }), router)
+      expect([...found.experts]).toEqual(oracle.flatMap(({ experts }) => experts))
+      expect(apart(found.weights, oracle.flatMap(({ weights }) => weights))).toBeLessThan(1e-9)
+    }), { numRuns: 25, seed: 1 })
+  })
+  test("conservation: weights of renorm and softmaxKept add to one, of prob to at most one, and to one over all", async () => {
+    await fc.assert(fc.asyncProperty(any, async (router) => {
+      const { weights } = await decide(plainDevice({ precision: "f64" }), router), active = Router.active(router, experts)
+      for (let row = 0; row < rows; row++) {
+        const sum = [...weights.subarray(row * active, (row + 1) * active)].reduce((a, b) => a + b)
+        if (router.weight !== "prob" || active === experts) expect(sum).toBeCloseTo(1, 12)
+        else expect(sum).toBeLessThan(1)
+      }
+    }), { numRuns: 15, seed: 2 })
+  })
+  test("nesting: all keeps what the top of all keeps; renorm weighs as softmaxKept", async () => {
+    const all = await decide(plainDevice(), Router.all()), top = await decide(plainDevice(), { ...Router.all(), select: { keep: "top", active: experts } })
+    expect(top).toEqual(all)
+    expect((await decide(plainDevice(), Router.topK({ active: 2, weight: "renorm" }))).weights).toEqual((await decide(plainDevice(), Router.topK({ active: 2 }))).weights)
+  })
+  test("scope: nothing decided changes when rows outside it do", async () => {
+    await fc.assert(fc.asyncProperty(any, fc.integer({ min: 0, max: tokens - 2 }), async (router, at) => {
+      const before = await decide(plainDevice(), router)
+      // everything but what row `at` of sequence 1 may read becomes something else
+      const mayRead = (row: number) => Router.scope(router) === "token" ? row === tokens + at : row >= tokens && row <= tokens + at
+      const other = x.map((value, i) => mayRead(Math.floor(i / hidden)) ? value : 3 - value)
+      const after = await decide(plainDevice(), router, other), active = Router.active(router, experts), row = tokens + at
+      expect(after.experts.subarray(row * active, (row + 1) * active)).toEqual(before.experts.subarray(row * active, (row + 1) * active))
+      expect(after.weights.subarray(row * active, (row + 1) * active)).toEqual(before.weights.subarray(row * active, (row + 1) * active))
+      expect(after.logits.subarray(row * experts, (row + 1) * experts)).toEqual(before.logits.subarray(row * experts, (row + 1) * experts))
+    }), { numRuns: 20, seed: 3 })
+  })
+  test("renorm of fixed experts whose probability underflows is still a weighting", async () => {
+    const found = await decide(plainDevice(), { ...Router.fixed([2, 3]), weight: "renorm" }, x.map((value) => value * 1000))
+    expect([...found.weights].every((value) => value >= 0 && value <= 1)).toBe(true)
+  })
+})
+
+describe("programmers' mistakes name the axis", () => {
+  const x = Tensor.kept([6, hidden])
+  const record = (router: Router.Router, options: { batch: number; tokens: number }) => runOnce(plainDevice(), [], () => ({ logits: route(router, x, { ...options, experts, tensors: {} }).logits }))
+  test.each([
+    ["rows", Router.topK({ active: 1 }), { batch: 2, tokens: 4 }, /x axis 0 \(rows\) expected batch 2 · tokens 4, got 6/],
+    ["tensor", Router.topK({ active: 1 }), { batch: 2, tokens: 3 }, /by linear needs the tensor weight/],
+    ["experts", Router.topK({ active: 7 }), { batch: 2, tokens: 3 }, /7 active experts of 6 \(axis experts\)/],
+    ["scores", Router.likelihood(), { batch: 2, tokens: 3 }, /give them as `scores`/]
+  ] as const)("%s", async (_, router, options, message) => {
+    await expect(record(router, options)).rejects.toThrow(message)
+  })
+})

@@ -1,0 +1,33 @@
+/**
+ * Routers of published systems as data: what they decide, without the capacities, losses and noise that they train with (losses are in
+ * Balance.ts). Each row is routed over real tokens and compared with a per-token loop in route.test.ts.
+ */
+import * as Router from "./Router.ts"
+
+export interface Named {
+  readonly router: Router.Router
+  readonly paper: string
+}
+
+export const routers = {
+  /** Two of eight, softmax over the two. */
+  mixtral: { router: Router.topK({ active: 2 }), paper: "Jiang et al., Mixtral of Experts, 2024" },
+  /** The best one, weighted by its probability, which is what gives the router a gradient. */
+  switch: { router: Router.topK({ active: 1, weight: "prob" }), paper: "Fedus, Zoph, Shazeer, Switch Transformers, 2021" },
+  /** Two, their probabilities divided by their sum; without GShard's capacity. */
+  gshard: { router: Router.topK({ active: 2, weight: "renorm" }), paper: "Lepikhin et al., GShard, 2020" },
+  /** A shared expert for all tokens, probabilities as they are. */
+  deepSeekMoE: { router: Router.shared({ shared: [0], active: 2 }), paper: "Dai et al., DeepSeekMoE, 2024; its shared expert has weight 1, ours its probability" },
+  /** Every expert for every token. */
+  soft: { router: Router.all(), paper: "Jacobs et al., Adaptive mixtures of local experts, 1991" },
+  /** Cosine to learned directions, one expert. */
+  xMoE: { router: Router.prototypes({ active: 1, metric: "cosine", temperature: 0.07, weight: "prob" }), paper: "Chi et al., On the representation collapse of sparse mixture of experts, 2022; without its projection" },
+  /** The nearest centroids of a clustering. */
+  moirai: { router: Router.prototypes({ active: 2, metric: "euclidean", temperature: 8 }), paper: "Liu et al., Moirai-MoE, 2024" },
+  /** Nearness in units of each coordinate's spread, over the text so far. */
+  prefixPrototypes: { router: Router.prototypes({ active: 2, metric: "whitened", temperature: 8, unit: { of: "prefix", pool: "decay", decay: 0.9 } }), paper: "after Gururangan et al., c-BTM, 2023" },
+  /** One decision for the text so far. */
+  prefix: { router: Router.prefix({ active: 2 }), paper: "after Kudugunta et al., Beyond distillation: task-level MoE, 2021, made causal" },
+  /** Experts mixed by how well each predicted the text so far. */
+  branchTrainMerge: { router: Router.likelihood({ decay: 0.98 }), paper: "Li et al., Branch-Train-Merge, 2022; inside one model instead of over whole models" }
+} as const satisfies Record<string, Named>
