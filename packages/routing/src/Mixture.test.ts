@@ -1,0 +1,175 @@
+import { describe, expect, test } from "@jest/globals"
+import { Random } from "@switchyard/core"
+import { Gradient, Op, plainDevice, Tensor } from "@switchyard/gpu"
+import fc from "fast-check"
+import { matrices, type Experts, type Matrix } from "./Expert.ts"
+import * as Mixture from "./Mixture.ts"
+import { naiveRoute } from "./naiveRoute.ts"
+import * as Router from "./Router.ts"
+import { type Given, runOnce } from "./runOnce.ts"
+
+const batch = 2, tokens = 5, hidden = 6, inner = 8, count = 4, rank = 2, scale = 1.5, rows = batch * tokens
+type Numbers = Readonly<Record<string, Float64Array>>
+const normal = (name: string, length: number, deviation = 0.6) => Float64Array.from(Random.fillNormal(Random.make(5, name), new Float32Array(length), { deviation }))
+const sides = (matrix: Matrix) => matrix === "down" ? { out: hidden, input: inner } : { out: inner, input: hidden }
+
+/** Names, shapes and seeded numbers of a layer of `kind` with `experts` experts and a router's tensors. */
+const layer = (kind: "full" | "lowRank", experts: number, router: Router.Router) => {
+  const shapes: Record<string, ReadonlyArray<number>> = { x: [rows, hidden] }
+  for (const matrix of matrices) {
+    const { input, out } = sides(matrix)
+    if (kind === "full") shapes[matrix] = [experts, out, input]
+    else Object.assign(shapes, { [matrix]: [out, input], [`${matrix}.a`]: [experts, rank, input], [`${matrix}.b`]: [experts, out, rank] })
+  }
+  for (const [name, shape] of Object.entries(Router.tensors(router, { experts, hidden }))) shapes[name] = shape
+  const numbers: Numbers = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, name === "deviation" ? normal(name, hidden).map((v) => 1 + Math.abs(v)) : normal(name, Tensor.size(shape))]))
+  return { shapes, numbers }
+}
+const record = (kind: "full" | "lowRank", experts: number, router: Router.Router, tensors: Readonly<Record<string, Tensor.Tensor>>) => {
+  const full = { gate: tensors["gate"]!, up: tensors["up"]!, down: tensors["down"]! }
+  const pair = (matrix: Matrix) => ({ a: tensors[`${matrix}.a`]!, b: tensors[`${matrix}.b`]! })
+  const of: Experts = kind === "full" ? { kind, count: experts, stack: full } : { kind, count: experts, scale, base: full, stack: { gate: pair("gate"), up: pair("up"), down: pair("down") } }
+  return Mixture.forward(tensors["x"]!, { layer: 0, batch, tokens, router, experts: of, tensors })
+}
+const f64 = plainDevice({ precision: "f64" })
+const run = async (kind: "full" | "lowRank", router: Router.Router, options: { experts?: number; numbers?: Numbers; device?: typeof f64 } = {}) => {
+  const { device = f64, experts = count } = options
+  const { numbers, shapes } = layer(kind, experts, router)
+  const tensors = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, Tensor.kept(shape, { label: name })]))
+  const given: ReadonlyArray<Given> = Object.entries(tensors).map(([name, tensor]) => ({ tensor, data: (options.numbers ?? numbers)[name]! }))
+  return await runOnce(device, given, () => {
+    const { decision, output } = record(kind, experts, router, tensors)
+    return { output, experts: decision.experts, weights: decision.weights }
+  })
+}
+const apart = (a: ArrayLike<number>, b: ArrayLike<number>) => {
+  expect(a.length).toBe(b.length)
+  return Array.from(a).reduce((worst, value, i) => Math.max(worst, Math.abs(value - b[i]!)), 0)
+}
+
+/** One expert on one row, by loops: down · (silu(gate · x) ⊙ up · x). */
+const feedForward = (x: ArrayLike<number>, weights: Readonly<Record<Matrix, ArrayLike<number>>>) => {
+  const product = (matrix: Matrix, input: ArrayLike<number>) => Array.from({ length: sides(matrix).out }, (_, o) => Array.from(input).reduce((sum, value, i) => sum + value * weights[matrix][o * sides(matrix).input + i]!, 0))
+  const gate = product("gate", x), up = product("up", x)
+  return product("down", gate.map((g, i) => g / (1 + Math.exp(-g)) * up[i]!))
+}
+/** The full expert that a low-rank one is: W + scale · b·a, by loops. */
+const folded = (numbers: Numbers, experts = count): Numbers => ({
+  ...numbers, ...Object.fromEntries(matrices.map((matrix) => {
+    const { input, out } = sides(matrix), a = numbers[`${matrix}.a`]!, b = numbers[`${matrix}.b`]!
+    return [matrix, Float64Array.from({ length: experts * out * input }, (_, at) => {
+      const e = Math.floor(at / (out * input)), o = Math.floor(at / input) % out, i = at % input
+      let change = 0
+      for (let r = 0; r < rank; r++) change += b[(e * out + o) * rank + r]! * a[(e * rank + r) * input + i]!
+      return numbers[matrix]![o * input + i]! + scale * change
+    })]
+  }))
+})
+const naive = (router: Router.Router, numbers: Numbers, experts = count) => naiveRoute(router, { x: numbers["x"]!, batch, tokens, hidden, experts, tensors: numbers }).flatMap((decision, row) => {
+  const outputs = decision.experts.map((e) => feedForward(numbers["x"]!.subarray(row * hidden, (row + 1) * hidden), Object.fromEntries(matrices.map((matrix) => {
+    const size = hidden * inner
+    return [matrix, numbers[matrix]!.subarray(e * size, (e + 1) * size)]
+  })) as Record<Matrix, Float64Array>))
+  return Array.from({ length: hidden }, (_, c) => outputs.reduce((sum, output, rank) => sum + decision.weights[rank]! * output[c]!, 0))
+})
+
+const routers: ReadonlyArray<Router.Router> = [
+  Router.topK({ active: 1, weight: "prob" }), Router.topK({ active: 2 }), Router.topK({ active: 3, weight: "renorm" }), Router.all(), Router.fixed([3, 0]), Router.shared({ shared: [1], active: 2 }),
+  Router.prefix({ active: 2 }), Router.prefix({ active: 2, decay: 0.8 }), Router.prototypes({ active: 2, temperature: 3 }), Router.prototypes({ active: 2, metric: "whitened", temperature: 3 }), Router.prototypes({ active: 2, metric: "cosine", temperature: 0.5 })
+]
+const sumsToOne = routers.filter(({ weight }) => weight !== "prob")
+const any = fc.constantFrom(...routers), kinds = fc.constantFrom("full" as const, "lowRank" as const)
+const settings = { numRuns: 20, seed: 7 }
+
+describe("the mixture layer", () => {
+  test.each(routers)("equals one token after another, full experts: %j", async (router) => {
+    const { numbers } = layer("full", count, router)
+    expect(apart((await run("full", router)).output, naive(router, numbers))).toBeLessThan(1e-12)
+  })
+  test.each(routers)("low-rank experts equal the same folded into full ones: %j", async (router) => {
+    const { numbers } = layer("lowRank", count, router), oracle = naive(router, folded(numbers))
+    expect(apart((await run("lowRank", router)).output, oracle)).toBeLessThan(1e-12)
+    expect(apart((await run("lowRank", router, { device: plainDevice() })).output, oracle)).toBeLessThan(1e-5)
+  })
+  test("identity: one expert is that expert under any router", async () => {
+    for (const router of [Router.topK({ active: 1 }), Router.all(), Router.fixed([0]), Router.prefix({ active: 1 })]) {
+      const { numbers } = layer("full", 1, router), x = numbers["x"]!
+      const alone = Array.from({ length: rows }, (_, row) => feedForward(x.subarray(row * hidden, (row + 1) * hidden), numbers as unknown as Record<Matrix, Float64Array>)).flat()
+      expect(apart((await run("full", router, { experts: 1 })).output, alone)).toBeLessThan(1e-12)
+    }
+  })
+  test("copy: identical experts with weights of sum one give what each alone gives, whatever the router", async () => {
+    await fc.assert(fc.asyncProperty(fc.constantFrom(...sumsToOne), kinds, async (router, kind) => {
+      const { numbers, shapes } = layer(kind, count, router)
+      const same = Object.fromEntries(Object.entries(numbers).map(([name, data]) => {
+        const each = data.length / count
+        return [name, shapes[name]!.length === 3 ? data.map((_, i) => data[i % each]!) : data]
+      }))
+      expect(apart((await run(kind, router, { numbers: same })).output, (await run(kind, Router.fixed([0]), { numbers: { ...same, weight: normal("weight", count * hidden) } })).output)).toBeLessThan(1e-12)
+    }), settings)
+  })
+  test("permutation: experts and their router rows in another order change nothing but their numbers", async () => {
+    await fc.assert(fc.asyncProperty(any, kinds, fc.shuffledSubarray([0, 1, 2, 3], { minLength: 4 }), async (router, kind, order) => {
+      const { numbers, shapes } = layer(kind, count, router), renumber = (e: number) => order.indexOf(e)
+      const moved = Object.fromEntries(Object.entries(numbers).map(([name, data]) => {
+        const each = data.length / count
+        return [name, shapes[name]!.length === 3 || name === "weight" || name === "centroids" ? data.map((_, i) => data[order[Math.floor(i / each)]! * each + i % each]!) : data]
+      }))
+      const select = (each: Router.Select): Router.Select => "fixed" in each ? { fixed: each.fixed.map(renumber) } : "union" in each ? { union: each.union.map(select) } : each
+      const before = await run(kind, router), after = await run(kind, { ...router, select: select(router.select) }, { numbers: moved })
+      expect([...after.experts]).toEqual([...before.experts].map(renumber))
+      expect(apart(after.output, before.output)).toBeLessThan(1e-12)
+    }), settings)
+  })
+  test("scope: later tokens and other sequences change nothing", async () => {
+    await fc.assert(fc.asyncProperty(any, kinds, fc.integer({ min: 0, max: tokens - 1 }), async (router, kind, at) => {
+      const { numbers } = layer(kind, count, router), row = tokens + at
+      const x = numbers["x"]!.map((value, i) => Math.floor(i / hidden) >= tokens && Math.floor(i / hidden) <= row ? value : 2 - value)
+      const slice = ({ output }: { readonly output: ArrayLike<number> }) => Array.from(output).slice(row * hidden, (row + 1) * hidden)
+      expect(slice(await run(kind, router, { numbers: { ...numbers, x } }))).toEqual(slice(await run(kind, router)))
+    }), settings)
+  })
+})
+
+describe("gradients by central differences in f64", () => {
+  /** |analytic − numeric| over their norms, per input. */
+  const check = async (kind: "full" | "lowRank", router: Router.Router) => {
+    const { numbers, shapes } = layer(kind, count, router)
+    const tensors = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, Tensor.kept(shape, { label: name })]))
+    const target = Tensor.kept([rows, hidden], { label: "target" })
+    const given = (from: Numbers): ReadonlyArray<Given> => [{ tensor: target, data: normal("target", rows * hidden) }, ...Object.entries(tensors).map(([name, tensor]) => ({ tensor, data: from[name]! }))]
+    const loss = () => Op.sumAll(Op.multiply(record(kind, count, router, tensors).output, target))
+    const wanted = Object.keys(shapes)
+    const analytic = await runOnce(f64, given(numbers), () => {
+      const gradients = Gradient.of(loss(), wanted.map((name) => tensors[name]!))
+      return Object.fromEntries(wanted.map((name, at) => [name, gradients[at]!]))
+    })
+    const lossAt = async (name: string, i: number, by: number) => {
+      const moved = Float64Array.from(numbers[name]!)
+      moved[i]! += by
+      return (await runOnce(f64, given({ ...numbers, [name]: moved }), () => ({ loss: loss() }))).loss[0]!
+    }
+    const errors: Record<string, number> = {}
+    for (const name of wanted) {
+      let difference = 0, length = 0
+      for (const i of Random.shuffle(Random.make(1, name), numbers[name]!.length).slice(0, 4)) {
+        const step = 1e-5, numeric = (await lossAt(name, i, step) - await lossAt(name, i, -step)) / (2 * step)
+        difference += (numeric - analytic[name]![i]!) ** 2
+        length += numeric ** 2 + analytic[name]![i]! ** 2
+      }
+      errors[name] = Math.sqrt(difference / (length || 1))
+    }
+    return errors
+  }
+  test.each(routers.filter(({ select }) => !("fixed" in select)))("through the whole layer: %j", async (router) => {
+    for (const kind of ["full", "lowRank"] as const) for (const [name, error] of Object.entries(await check(kind, router))) expect([name, error < 1e-6]).toEqual([name, true])
+  })
+  test("top one, renormalised: the router's gradient is exactly zero, as Router.gradient says", async () => {
+    const router = Router.topK({ active: 1 }), { numbers, shapes } = layer("full", count, router)
+    const tensors = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, Tensor.kept(shape)]))
+    const { weight } = await runOnce(f64, Object.entries(tensors).map(([name, tensor]) => ({ tensor, data: numbers[name]! })), () =>
+      ({ weight: Gradient.of(Op.sumAll(record("full", count, router, tensors).output), [tensors["weight"]!])[0]! }))
+    expect(Router.gradient(router, count)).toBe("none")
+    expect(weight.every((value) => value === 0)).toBe(true)
+  })
+})
