@@ -1,0 +1,156 @@
+/**
+ * Replicas in worker threads. Every worker gets the same messages in the same order; programs are sent once and named by number
+ * afterwards; numbers cross in shared memory (uploads) or are transferred (reads). A worker that dies takes the device with it.
+ */
+import { availableParallelism } from "node:os"
+import { createRequire } from "node:module"
+import { pathToFileURL } from "node:url"
+import { Worker } from "node:worker_threads"
+import type { Reals } from "../Kernel.ts"
+import { sumReplicasStep, type Program } from "../Recording.ts"
+import type { Slot } from "../Tensor.ts"
+import { exchangeBytes, GivenUp, giveUp } from "./exchange.ts"
+import { OutOfMemory, type KernelTime, type ReplicaStats, type Steps } from "./Replica.ts"
+
+/** A worker ended by itself: its arena is gone. */
+export class WorkerLost extends Error {}
+
+export interface ArenaOptions { readonly onnxRuntime?: boolean; readonly profile?: boolean }
+/** What a worker is told. `arena` numbers the arenas of one device. */
+export type Message = { readonly arena: number } & (
+  | { readonly do: "open"; readonly options: ArenaOptions }
+  | { readonly do: "upload"; readonly slot: Slot; readonly data: Reals | Uint32Array }
+  | { readonly do: "program"; readonly program: Steps; readonly exchange: SharedArrayBuffer }
+  | { readonly do: "submit"; readonly program: number }
+  | { readonly do: "forget"; readonly program: number }
+  | { readonly do: "read"; readonly slot: Slot }
+  | { readonly do: "free"; readonly slots: ReadonlyArray<Slot> }
+  | { readonly do: "stats" }
+  | { readonly do: "close" }
+)
+export interface Request { readonly id: number; readonly message: Message }
+export interface Reply {
+  readonly id: number
+  readonly value?: unknown
+  /** `bytes` when the arena could not grow to them; `follows` when it is only the echo of another replica's failure. */
+  readonly error?: { readonly message: string; readonly bytes?: number; readonly follows: boolean }
+}
+
+export interface WorkerArena {
+  readonly upload: (slot: Slot, data: Reals | Uint32Array) => Promise<void>
+  readonly submit: (program: Program) => Promise<void>
+  readonly read: (slot: Slot) => Promise<Float32Array | Uint32Array>
+  readonly free: (slots: ReadonlyArray<Slot>) => Promise<void>
+  readonly stats: () => Promise<ReplicaStats>
+  readonly close: () => Promise<void>
+}
+export interface Workers {
+  readonly count: number
+  readonly open: (options: ArenaOptions) => Promise<WorkerArena>
+  readonly close: () => Promise<void>
+}
+
+/** One for each processor, at most eight: each holds all weights. */
+export const defaultWorkers = (): number => Math.min(availableParallelism(), 8)
+
+/** From sources the worker needs tsx as its loader, named by its own path: the worker's folder may not find it. */
+const start = (index: number, count: number): Worker => {
+  const source = import.meta.url.endsWith(".ts")
+  const url = new URL(source ? "./worker.ts" : "./worker.js", import.meta.url)
+  const loader = source ? ["--import", pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href, "--conditions=@switchyard/source"] : []
+  return new Worker(url, { execArgv: loader, workerData: { index, count }, name: `switchyard host ${index}` })
+}
+
+/** Starts the workers and waits until each has answered. */
+export const openWorkers = async (count: number): Promise<Workers> => {
+  const threads = Array.from({ length: count }, (_, index) => start(index, count))
+  const pending = new Map<number, { readonly resolve: (value: unknown) => void; readonly reject: (error: Error) => void; readonly index: number }>()
+  const exchanges = new Set<SharedArrayBuffer>()
+  let requests = 0, arenas = 0, lost: Error | undefined, closing = false
+
+  const lose = (error: Error): void => {
+    if (lost !== undefined || closing) return
+    lost = error
+    for (const shared of exchanges) giveUp(shared)
+    for (const thread of threads) void thread.terminate()
+    for (const { reject } of pending.values()) reject(error)
+    pending.clear()
+  }
+  const awaited = (): void => { for (const [index, thread] of threads.entries()) if ([...pending.values()].some((one) => one.index === index)) thread.ref(); else thread.unref() }
+  threads.forEach((thread, index) => {
+    thread.on("message", ({ error, id, value }: Reply) => {
+      const waiting = pending.get(id)
+      pending.delete(id)
+      awaited()
+      if (error !== undefined) waiting?.reject(error.bytes !== undefined ? new OutOfMemory(error.bytes) : error.follows ? new GivenUp(error.message) : new Error(error.message))
+      else waiting?.resolve(value)
+    })
+    thread.on("error", (error) => lose(new WorkerLost(`worker ${index} of ${count} failed: ${error.message}`)))
+    thread.on("exit", (code) => lose(new WorkerLost(`worker ${index} of ${count} ended with exit code ${code}`)))
+  })
+  const ask = (index: number, message: Message): Promise<unknown> => new Promise((resolve, reject) => {
+    if (lost !== undefined) { reject(lost); return }
+    const id = ++requests
+    pending.set(id, { resolve, reject, index })
+    awaited()
+    threads[index]!.postMessage({ id, message } satisfies Request)
+  })
+  /** All workers; when some fail, the first cause is given after every one has answered. */
+  const askAll = async (message: (index: number) => Message): Promise<ReadonlyArray<unknown>> => {
+    const answers = await Promise.allSettled(threads.map((_, index) => ask(index, message(index))))
+    const failures = answers.flatMap((answer) => answer.status === "rejected" ? [answer.reason as Error] : [])
+    if (failures.length > 0) throw failures.find((error) => !(error instanceof GivenUp)) ?? failures[0]
+    return answers.map((answer) => (answer as PromiseFulfilledResult<unknown>).value)
+  }
+
+  return {
+    count,
+    close: async () => { closing = true; await Promise.all(threads.map((thread) => thread.terminate())) },
+    open: async (options) => {
+      const arena = ++arenas
+      const { onnxRuntime, profile } = options
+      await askAll(() => ({ arena, do: "open", options: { ...onnxRuntime === undefined ? {} : { onnxRuntime }, ...profile === undefined ? {} : { profile } } }))
+      const sent = new WeakSet<Program>()
+      const forget = new FinalizationRegistry((program: number) => { if (lost === undefined && !closing) void askAll(() => ({ arena, do: "forget", program })).catch(() => undefined) })
+      return {
+        upload: async (slot, data) => {
+          const Shared = data.constructor as new(buffer: SharedArrayBuffer) => typeof data
+          const shared = new Shared(new SharedArrayBuffer(data.byteLength))
+          shared.set(data)
+          await askAll((index) => ({ arena, do: "upload", slot, data: slot.sharded ? shared.subarray(index * slot.length, (index + 1) * slot.length) : shared }))
+        },
+        submit: async (program) => {
+          if (!sent.has(program)) {
+            const { outputs: _, ...steps } = program
+            const largest = Math.max(0, ...program.steps.filter(({ kernel }) => kernel === sumReplicasStep).map(({ slots }) => slots.reduce((sum, id) => sum + program.slots.get(id)!.length, 0)))
+            const exchange = new SharedArrayBuffer(exchangeBytes(count, largest))
+            exchanges.add(exchange)
+            sent.add(program)
+            forget.register(program, program.id)
+            await askAll(() => ({ arena, do: "program", program: steps, exchange }))
+          }
+          try {
+            await askAll(() => ({ arena, do: "submit", program: program.id }))
+          } catch (error) {
+            sent.delete(program) // its exchange has been given up: the next submission brings a new one
+            throw error
+          }
+        },
+        read: async (slot) => {
+          if (!slot.sharded) return await ask(0, { arena, do: "read", slot }) as Float32Array | Uint32Array
+          const parts = await askAll(() => ({ arena, do: "read", slot })) as ReadonlyArray<Float32Array | Uint32Array>
+          const whole = slot.dtype === "u32" ? new Uint32Array(slot.length * count) : new Float32Array(slot.length * count)
+          parts.forEach((part, index) => whole.set(part, index * slot.length))
+          return whole
+        },
+        free: async (slots) => { await askAll(() => ({ arena, do: "free", slots })) },
+        stats: async () => {
+          const all = await askAll(() => ({ arena, do: "stats" })) as ReadonlyArray<ReplicaStats>
+          const total = (of: (stats: ReplicaStats) => number) => all.reduce((sum, stats) => sum + of(stats), 0)
+          return { liveBytes: total((one) => one.liveBytes), peakBytes: total((one) => one.peakBytes), flops: total((one) => one.flops), submissions: all[0]!.submissions, profile: all[0]!.profile as Readonly<Record<string, KernelTime>> }
+        },
+        close: async () => { if (lost === undefined && !closing) await askAll(() => ({ arena, do: "close" })).catch(() => undefined) }
+      }
+    }
+  }
+}
