@@ -7,10 +7,10 @@
  *     hashes.json   lock
  */
 import { Context, Effect, Layer, Schema } from "effect"
-import { mkdir, mkdtemp, readdir, rename, rm, stat } from "node:fs/promises"
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { attempt, type FileError, flushFolder, isTemporaryName, readJson, replaceFolder, temporaryName } from "./File.ts"
+import { attempt, type FileError, flushFolder, isTemporaryName, replaceFolder, temporaryName } from "./File.ts"
 import { Provenance } from "./Provenance.ts"
 
 /** The store could not be read or written; says where and why. */
@@ -35,14 +35,15 @@ export const located = (root: string) => <A, R>(effect: Effect.Effect<A, FileErr
 export const resultFolder = (root: string, key: string): string => join(root, "results", key)
 const resumeFolder = (root: string, key: string): string => join(root, "resume", key)
 
-/** The record of a result, whether or not its files are still there. */
-export const provenance = (key: string): Effect.Effect<Provenance | undefined, StoreError, Store> => Effect.flatMap(Store, ({ root }) =>
-  readJson(join(resultFolder(root, key), "provenance.json")).pipe(
-    Effect.map((json) => {
-      try { return json === undefined ? undefined : Schema.decodeUnknownSync(Provenance)(json) } catch { return undefined }
-    }),
-    located(root)
-  ))
+/** The record of a result, whether or not its files are still there; a damaged record is none. */
+export const provenance = (key: string): Effect.Effect<Provenance | undefined, StoreError, Store> => Effect.flatMap(Store, ({ root }) => {
+  const path = join(resultFolder(root, key), "provenance.json")
+  return located(root)(attempt("read", path, async () => {
+    const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => { if (error.code === "ENOENT") return undefined; throw error })
+    if (text === undefined) return undefined
+    try { return Schema.decodeUnknownSync(Provenance)(JSON.parse(text)) } catch { return undefined }
+  }))
+})
 
 /** The record of a result all of whose files are there with their sizes; else undefined, and the stage has to run. */
 export const kept = (key: string): Effect.Effect<Provenance | undefined, StoreError, Store> => Effect.gen(function*() {
