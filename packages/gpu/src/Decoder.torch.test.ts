@@ -72,7 +72,7 @@ describe.each(["tied", "untied"])("a tiny Llama with %s embeddings", (name) => {
     for (const [at, key] of [...decoder.parameters.keys()].entries()) expect(largestDifference(yield* arena.read(outputs.gradients[at]!), expected(`gradients/${key}`))).toBeLessThan(1e-5)
   })))
 
-  test.each([["f64", 1e-6], ["f32", 2e-5]] as const)("three clipped AdamW steps in %s", (precision, tolerance) => run(precision, (arena, decoder, ids, targets) => Effect.gen(function*() {
+  test.each([["f64", 1e-6], ["f32", 1e-5]] as const)("three clipped AdamW steps in %s", (precision, tolerance) => run(precision, (arena, decoder, ids, targets) => Effect.gen(function*() {
     const { about: { adamw, batch, clip, norms, rates, tokens } } = fixture
     const parameters = [...decoder.parameters.values()], state = AdamW.make(parameters, { clip })
     const program = Recording.record(() => {
