@@ -16,7 +16,7 @@ import { assignSplits } from "./assignSplits.ts"
 import { CorpusError } from "./CorpusError.ts"
 import * as File from "./File.ts"
 import { firstBytes } from "./firstBytes.ts"
-import { clusters, overlap, shingles } from "./nearDuplicates.ts"
+import { clusters, shingles, shingleSet, type ShingleSet } from "./nearDuplicates.ts"
 import * as Random from "./Random.ts"
 import { readDocuments } from "./readDocuments.ts"
 import * as Stage from "./Stage.ts"
@@ -79,6 +79,9 @@ export const make = (given: ReadonlyArray<{ readonly id: string; readonly text: 
   documents.forEach(({ text }, index) => sizes.set(cluster[index]!, (sizes.get(cluster[index]!) ?? 0) + Buffer.byteLength(text)))
   const order = Random.shuffle(Random.make(seed, `corpus/${domain}`), documents.length)
   const side = assignSplits(sizes, order, shares)
+  const trained = shingleSet(hashes.reduce((sum, found) => sum + found.length / 2, 0))
+  if (options.clusters !== false) moveOverlapping(side, cluster, hashes, trained, share)
+  else hashes.forEach((found, index) => { if (side.get(index) === "train") trained.add(found) })
   const split = Array.from(cluster, (root) => side.get(root)!)
   const of = (name: Split) => hashes.filter((_, index) => split[index] === name)
   const missing = splits.find((name) => shares[name] > 0 && of(name).length === 0)
@@ -87,10 +90,9 @@ export const make = (given: ReadonlyArray<{ readonly id: string; readonly text: 
     return yield* fail("clusters", `nothing is left for ${missing}: ${documents.length} documents form ${sizes.size} clusters of near-duplicates, the largest with ${percent(largest)} of the text`,
       "Give more independent documents, or cut long ones")
   }
-  const train = of("train")
-  const remaining = { choose: overlap(of("choose"), train), report: overlap(of("report"), train) }
+  const remaining = { choose: trained.overlap(of("choose")), report: trained.overlap(of("report")) }
   const worst = Math.max(remaining.choose, remaining.report)
-  if (worst > 0.01 && options.allowOverlap !== true) {
+  if (worst > overlapLimit && options.allowOverlap !== true) {
     return yield* fail("overlap", `${percent(worst)} of the held-out text's 12-word sequences stand in the train text too (at most 1 % is allowed)`,
       "Split by clusters, lower `share`, or set allowOverlap to accept it")
   }
@@ -107,7 +109,29 @@ export const make = (given: ReadonlyArray<{ readonly id: string; readonly text: 
   return { kind: "corpus", header, domain, documents: kept }
 })
 
+/** Held-out shingles that may stand in the train text. */
+const overlapLimit = 0.01
 const percent = (part: number) => `${(100 * part).toFixed(1)} %`
+
+/** A held-out cluster may share a little with each of many training documents. One that shares more than `share` with all of them together trains too; `share` is halved until the held-out text as a whole is within the limit. */
+const moveOverlapping = (side: Map<number, Split>, cluster: Uint32Array, hashes: ReadonlyArray<Uint32Array>, trained: ShingleSet, share: number): void => {
+  const members = new Map<number, Array<Uint32Array>>()
+  cluster.forEach((root, index) => members.set(root, [...members.get(root) ?? [], hashes[index]!]))
+  const within = (name: Split) => trained.overlap([...side].flatMap(([root, its]) => its === name ? members.get(root)! : [])) <= overlapLimit
+  for (const [root, name] of side) if (name === "train") members.get(root)!.forEach(trained.add)
+  for (let most = share; most > overlapLimit / 8; most /= 2) {
+    for (let moved = true; moved;) {
+      moved = false
+      for (const [root, name] of side) {
+        if (name === "train" || trained.overlap(members.get(root)!) <= most) continue
+        side.set(root, "train")
+        members.get(root)!.forEach(trained.add)
+        moved = true
+      }
+    }
+    if (within("choose") && within("report")) return
+  }
+}
 
 /** The first documents up to `bytes`, the last one cut. */
 const atMost = (documents: ReadonlyArray<Document>, bytes: number): ReadonlyArray<Document> => {

@@ -1,7 +1,7 @@
 import type { Split } from "./Corpus.ts"
 
 /** The side of each cluster (a cluster is named by its smallest document; `sizes` are bytes, `order` a random order of documents): large ones train while there is room (held-out text should be many documents); each other goes where most is missing. */
-export const assignSplits = (sizes: ReadonlyMap<number, number>, order: Uint32Array, shares: Readonly<Record<Split, number>>): ReadonlyMap<number, Split> => {
+export const assignSplits = (sizes: ReadonlyMap<number, number>, order: Uint32Array, shares: Readonly<Record<Split, number>>): Map<number, Split> => {
   const total = [...sizes.values()].reduce((sum, size) => sum + size, 0)
   const wanted = (Object.keys(shares) as Array<Split>).filter((name) => shares[name] > 0)
   const held = wanted.filter((name) => name !== "train").map((name) => shares[name] * total)

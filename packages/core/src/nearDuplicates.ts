@@ -83,6 +83,7 @@ export const clusters = (documents: ReadonlyArray<Uint32Array>, options: { reado
   const table = new Hashes(total)
   const next = new Int32Array(total).fill(-1) // postings of a shingle: a list of the documents that have it, newest first
   const owner = new Uint32Array(total)
+  const uniform = new Uint8Array(total) // this posting and all older ones of its shingle are of one cluster: nothing to count for a member of it
   const distinct = new Uint32Array(documents.length)
   const shared = new Uint32Array(documents.length) // with the current document
   const places: Array<number> = []
@@ -103,31 +104,48 @@ export const clusters = (documents: ReadonlyArray<Uint32Array>, options: { reado
     for (const place of places) {
       for (let posting = next[table.values[place]!]!; posting >= 0; posting = next[posting]!) {
         const other = owner[posting]!
+        const a = root(document), b = root(other)
+        if (a === b) {
+          if (uniform[posting] === 1) break
+          continue
+        }
         const count = ++shared[other]!
         if (count === 1) touched.push(other)
-        if (count > options.share * Math.min(distinct[document]!, distinct[other]!)) {
-          const a = root(document), b = root(other)
-          if (a !== b) parent[Math.max(a, b)] = Math.min(a, b)
-        }
+        if (count > options.share * Math.min(distinct[document]!, distinct[other]!)) parent[Math.max(a, b)] = Math.min(a, b)
       }
+    }
+    for (const place of places) {
+      const newest = table.values[place]!, older = next[newest]!
+      uniform[newest] = older < 0 || (uniform[older] === 1 && root(owner[older]!) === root(document)) ? 1 : 0
     }
     for (const other of touched) shared[other] = 0
   })
   return parent.map((_, index) => root(index))
 }
 
-/** The part of the shingles of `held` (repetitions counted) that stand in `train` too, 0 to 1. */
-export const overlap = (held: ReadonlyArray<Uint32Array>, train: ReadonlyArray<Uint32Array>): number => {
-  const table = new Hashes(train.reduce((sum, hashes) => sum + hashes.length / 2, 0))
-  for (const hashes of train) {
-    for (let at = 0; at < hashes.length; at += 2) table.take(table.place(hashes[at]!, hashes[at + 1]!), hashes[at]!, hashes[at + 1]!, 1)
-  }
-  let found = 0, all = 0
-  for (const hashes of held) {
-    for (let at = 0; at < hashes.length; at += 2) {
-      all++
-      if (table.values[table.place(hashes[at]!, hashes[at + 1]!)] === 1) found++
+/** The shingles of a growing set of documents. */
+export interface ShingleSet {
+  readonly add: (hashes: Uint32Array) => void
+  /** The part of these documents' shingles (repetitions counted) that stand in the set, 0 to 1. */
+  readonly overlap: (documents: ReadonlyArray<Uint32Array>) => number
+}
+
+/** An empty set with room for so many shingles. */
+export const shingleSet = (capacity: number): ShingleSet => {
+  const table = new Hashes(capacity)
+  return {
+    add: (hashes) => {
+      for (let at = 0; at < hashes.length; at += 2) table.take(table.place(hashes[at]!, hashes[at + 1]!), hashes[at]!, hashes[at + 1]!, 1)
+    },
+    overlap: (documents) => {
+      let found = 0, all = 0
+      for (const hashes of documents) {
+        for (let at = 0; at < hashes.length; at += 2) {
+          all++
+          if (table.values[table.place(hashes[at]!, hashes[at + 1]!)] === 1) found++
+        }
+      }
+      return all === 0 ? 0 : found / all
     }
   }
-  return all === 0 ? 0 : found / all
 }
