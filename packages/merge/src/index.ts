@@ -1,1 +1,3 @@
-export {}
+export * as Compress from "./Compress.ts"
+export * as Merge from "./Merge.ts"
+export * as Upcycle from "./Upcycle.ts"
