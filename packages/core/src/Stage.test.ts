@@ -71,7 +71,7 @@ const average = Stage.make("merge/average", {
 })
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
-const is = <T extends true>(_?: T): void => {}
+const is = <T extends true>(_proof?: T): void => {}
 type Own = FileError | Pipeline.CannotFit | StoreError | StoreLocked
 
 test("kinds, errors and needs are inferred; mistakes do not compile (checked by tsc, never run)", () => {
