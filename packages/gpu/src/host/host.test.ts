@@ -1,7 +1,13 @@
 import { describe, expect, test } from "@jest/globals"
+import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { Effect } from "effect"
 import { disagreements, kernelCases, runCase } from "../kernels.cases.ts"
 import { kernels } from "../kernels.ts"
+import { affine } from "../kernels/affine.ts"
+import * as Recording from "../Recording.ts"
+import { kept } from "../Tensor.ts"
 import { hostDevice } from "./host.ts"
 
 describe.each([["with onnxruntime-node", true], ["without", false]])("the host device in this thread, %s", (_, onnxRuntime) => {
@@ -13,3 +19,56 @@ describe.each([["with onnxruntime-node", true], ["without", false]])("the host d
     expect(found).toEqual([])
   })
 })
+
+test("the adapter names the library that is used", async () => {
+  const adapterOf = (onnxRuntime: boolean) => Effect.runPromise(Effect.scoped(Effect.map(hostDevice({ workers: 0, onnxRuntime }), ({ adapter }) => adapter)))
+  expect(await adapterOf(true)).toMatch(/this thread, onnxruntime-node \d+\.\d+/)
+  expect(await adapterOf(false)).toMatch(/this thread, plain$/)
+})
+
+test("memory grows between submissions, programs go on, and what is freed is used again", () => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+  const arena = yield* (yield* hostDevice({ workers: 0 })).arena
+  const a = kept([1000]), b = kept([1000])
+  const program = Recording.record(() => {
+    const twice = Recording.scratch([1000])
+    Recording.step(affine, { x: a, out: twice }, { count: 1000, scale: 2, shift: 0 })
+    Recording.step(affine, { x: twice, out: b }, { count: 1000, scale: 1, shift: 1 })
+  })
+  const check = Effect.gen(function*() {
+    yield* arena.upload(a, Float32Array.from({ length: 1000 }, (_, i) => i))
+    yield* arena.submit(program)
+    expect(yield* arena.read(b)).toEqual(Float32Array.from({ length: 1000 }, (_, i) => 2 * i + 1))
+  })
+  yield* check
+  const large = kept([40_000_000]), small = kept([9])
+  yield* arena.upload(large, new Float32Array(40_000_000).fill(3)) // 160 MB: the views of the program above are gone
+  yield* check
+  yield* arena.free([a, b, large])
+  yield* arena.upload(small, new Float32Array(9).fill(5)) // takes the place of a
+  yield* check
+  expect(yield* arena.read(small)).toEqual(new Float32Array(9).fill(5))
+  const stats = yield* arena.stats
+  expect(stats.liveBytes).toBe(4 * 2009)
+  expect(stats.peakBytes).toBe(4 * (2000 + 40_000_000 + 1000))
+  expect(yield* arena.read(kept([5000]))).toEqual(new Float32Array(5000)) // new tensors hold zeros wherever they lie
+}))))
+
+test("more than an arena can hold is a DeviceError with a remedy", async () => {
+  const error = await Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+    const arena = yield* (yield* hostDevice({ workers: 0 })).arena
+    return yield* Effect.flip(arena.read(kept([2 ** 30], { label: "everything" })))
+  })))
+  expect(error._tag).toBe("DeviceError")
+  expect(error.message).toContain("read everything")
+})
+
+test("the committed SIMD module is what its sources compile to", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "switchyard-"))
+  try {
+    const { compileAssembly } = await import("../../compile-assembly.mjs" as string) as { compileAssembly: (file: string) => Promise<void> }
+    await compileAssembly(join(folder, "kernels.wasm"))
+    expect(readFileSync(join(folder, "kernels.wasm")).equals(readFileSync(new URL("./kernels.wasm", import.meta.url)))).toBe(true)
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}, 60_000)

@@ -17,6 +17,7 @@ const open = (options: { readonly onnxRuntime?: boolean; readonly profile?: bool
 }
 
 const answer = (message: Message): unknown => {
+  if (message.do === "greet") return undefined
   if (message.do === "open") { arenas.set(message.arena, open(message.options)); return undefined }
   const opened = arenas.get(message.arena)!
   const { programs, replica } = opened

@@ -18,6 +18,7 @@ export class WorkerLost extends Error {}
 export interface ArenaOptions { readonly onnxRuntime?: boolean; readonly profile?: boolean }
 /** What a worker is told. `arena` numbers the arenas of one device. */
 export type Message = { readonly arena: number } & (
+  | { readonly do: "greet" }
   | { readonly do: "open"; readonly options: ArenaOptions }
   | { readonly do: "upload"; readonly slot: Slot; readonly data: Reals | Uint32Array }
   | { readonly do: "program"; readonly program: Steps; readonly exchange: SharedArrayBuffer }
@@ -53,12 +54,13 @@ export interface Workers {
 /** One for each processor, at most eight: each holds all weights. */
 export const defaultWorkers = (): number => Math.min(availableParallelism(), 8)
 
-/** From sources the worker needs tsx as its loader, named by its own path: the worker's folder may not find it. */
+/** From sources the worker's own thread must register tsx first, named by its own path; compiled, it just starts. */
 const start = (index: number, count: number): Worker => {
-  const source = import.meta.url.endsWith(".ts")
-  const url = new URL(source ? "./worker.ts" : "./worker.js", import.meta.url)
-  const loader = source ? ["--import", pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href, "--conditions=@switchyard/source"] : []
-  return new Worker(url, { execArgv: loader, workerData: { index, count }, name: `switchyard host ${index}` })
+  const options = { workerData: { index, count }, name: `switchyard host ${index}` }
+  if (!import.meta.url.endsWith(".ts")) return new Worker(new URL("./worker.js", import.meta.url), options)
+  const tsx = new URL("./index.mjs", pathToFileURL(createRequire(import.meta.url).resolve("tsx/esm/api"))).href // require finds the .cjs beside it
+  const script = `import(${JSON.stringify(tsx)}).then(({ register }) => { register(); return import(${JSON.stringify(new URL("./worker.ts", import.meta.url).href)}) })`
+  return new Worker(script, { ...options, eval: true, execArgv: ["--conditions=@switchyard/source"] })
 }
 
 /** Starts the workers and waits until each has answered. */
@@ -103,6 +105,7 @@ export const openWorkers = async (count: number): Promise<Workers> => {
     return answers.map((answer) => (answer as PromiseFulfilledResult<unknown>).value)
   }
 
+  await askAll(() => ({ arena: 0, do: "greet" }))
   return {
     count,
     close: async () => { closing = true; await Promise.all(threads.map((thread) => thread.terminate())) },
