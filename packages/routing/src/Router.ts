@@ -87,8 +87,8 @@ type Widest<S extends Scope> = "batch" extends S ? "batch" : "sequence" extends 
 /** The scope as a type: of a router that is not known literally, the widest it may be. */
 export type ScopeOf<R extends Router> = Widest<Reads<R["unit"]> | Reads<R["score"]>>
 /** The scope inferred from the description. */
-export const scope = <const R extends Router>(router: R): ScopeOf<R> =>
-  (router.unit.of === "prefix" || router.score.by === "likelihood" ? "prefix" : "token") as ScopeOf<R>
+export const scope = <const R extends Router>(router: R): Router extends R ? Scope : ScopeOf<R> =>
+  (router.unit.of === "prefix" || router.score.by === "likelihood" ? "prefix" : "token") as Router extends R ? Scope : ScopeOf<R>
 
 /** What a selection keeps: these experts first, in this order, then the best of the others. */
 export const kept = (select: Select, experts: number): { readonly fixed: ReadonlyArray<number>; readonly top: number } => {

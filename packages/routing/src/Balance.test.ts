@@ -1,0 +1,79 @@
+import { describe, expect, test } from "@jest/globals"
+import { Gradient, Op, plainDevice, Recording, Tensor } from "@switchyard/gpu"
+import { Effect, Schema } from "effect"
+import * as Balance from "./Balance.ts"
+import { route } from "./route.ts"
+import * as Router from "./Router.ts"
+import { type Given, runOnce } from "./runOnce.ts"
+
+/** Three tokens whose states are their logits (the router's weight is the identity); p are easy fractions. */
+const logits = [[Math.log(3), 0], [Math.log(3), 0], [0, Math.log(7)]] // p: 3/4 1/4, 3/4 1/4, 1/8 7/8
+const x = Tensor.kept([3, 2], { label: "x" }), weight = Tensor.kept([2, 2], { label: "weight" }), targets = Tensor.kept([3], { dtype: "u32" })
+const given = (left: ReadonlyArray<number> = []): ReadonlyArray<Given> => [
+  { tensor: x, data: Float64Array.from(logits.flat()) }, { tensor: weight, data: Float64Array.of(1, 0, 0, 1) },
+  { tensor: targets, data: Uint32Array.from([5, 6, 7], (id, row) => left.includes(row) ? Op.noTarget : id) }
+]
+const f64 = plainDevice({ precision: "f64" })
+const decide = (active: number) => route(Router.topK({ active }), x, { batch: 1, tokens: 3, experts: 2, tensors: { weight } })
+const measure = async (balance: Balance.Balance, options: { active?: number; left?: ReadonlyArray<number> } = {}) => (await runOnce(f64, given(options.left), () => {
+  const decision = decide(options.active ?? 1)
+  return { loss: Balance.loss(balance, [decision], options.left === undefined ? {} : { shares: Balance.shares(targets, x) }) }
+})).loss[0]!
+
+const switchLoss = Balance.switchLoss({ weight: 0.01 }), zLoss = Balance.zLoss({ weight: 0.001 })
+
+describe("by hand", () => {
+  test("switch: 2 · (2/3 · 13/24 + 1/3 · 11/24)", async () => expect(await measure(switchLoss)).toBeCloseTo(2 * (2 / 3 * 13 / 24 + 1 / 3 * 11 / 24), 12))
+  test("switch with both experts active: visits are even, so it is 1 whatever p", async () => expect(await measure(switchLoss, { active: 2 })).toBeCloseTo(1, 12))
+  test("switch without the row that is left out: f = 1/2 1/2", async () => expect(await measure(switchLoss, { left: [1] })).toBeCloseTo(1, 12))
+  test("switch without the last row: everything goes to expert 0, p = 3/4", async () => expect(await measure(switchLoss, { left: [2] })).toBeCloseTo(2 * 3 / 4, 12))
+  test("z: (log 4)², (log 4)², (log 8)²", async () => {
+    expect(await measure(zLoss)).toBeCloseTo((2 * Math.log(4) ** 2 + Math.log(8) ** 2) / 3, 12)
+    expect(await measure(zLoss, { left: [0] })).toBeCloseTo((Math.log(4) ** 2 + Math.log(8) ** 2) / 2, 12)
+  })
+  test("z of logits of a thousand does not overflow", async () => {
+    const { loss } = await runOnce(plainDevice(), [{ tensor: x, data: Float32Array.of(1000, 0, 0, 1000, 1000, 1000) }, ...given().slice(1)], () => ({ loss: Balance.loss(zLoss, [decide(1)]) }))
+    expect(loss[0]! / 1e6).toBeCloseTo(1, 2)
+  })
+  test("layers are averaged", async () => {
+    const { loss } = await runOnce(f64, given(), () => ({ loss: Balance.loss(switchLoss, [decide(1), decide(2)]) }))
+    expect(loss[0]).toBeCloseTo((2 * (2 / 3 * 13 / 24 + 1 / 3 * 11 / 24) + 1) / 2, 12)
+  })
+  test("observations: loads, mean entropy and entropy of the mean", async () => {
+    const h = (...p: ReadonlyArray<number>) => -p.reduce((sum, each) => sum + each * Math.log(each), 0)
+    const seen = await runOnce(f64, given(), () => ({ ...Balance.observe(decide(1)) }))
+    expect([...seen.load]).toEqual([expect.closeTo(2 / 3, 12), expect.closeTo(1 / 3, 12)])
+    expect(seen.meanEntropy[0]).toBeCloseTo((2 * h(3 / 4, 1 / 4) + h(1 / 8, 7 / 8)) / 3, 12)
+    expect(seen.entropyOfMean[0]).toBeCloseTo(h(13 / 24, 11 / 24), 12)
+    const masked = await runOnce(f64, given([2]), () => ({ ...Balance.observe(decide(1), { shares: Balance.shares(targets, x) }) }))
+    expect([...masked.load]).toEqual([1, 0])
+    expect(masked.meanEntropy[0]).toBeCloseTo(h(3 / 4, 1 / 4), 12)
+  })
+})
+
+describe("gradients with respect to the router's weight, by central differences", () => {
+  test.each([switchLoss, zLoss])("%j", async (balance) => {
+    const loss = () => Balance.loss(balance, [decide(1)], { shares: Balance.shares(targets, x) })
+    const at = async (data: Float64Array) => (await runOnce(f64, [...given([1]), { tensor: weight, data }], () => ({ loss: loss() }))).loss[0]!
+    const { gradient } = await runOnce(f64, given([1]), () => ({ gradient: Gradient.of(loss(), [weight])[0]! }))
+    for (let i = 0; i < 4; i++) {
+      const moved = (by: number) => at(Float64Array.of(1, 0, 0, 1).map((value, j) => value + (i === j ? by : 0)))
+      expect(gradient[i]).toBeCloseTo((await moved(1e-5) - await moved(-1e-5)) / 2e-5, 8)
+    }
+  })
+})
+
+describe("replicas", () => {
+  test("shares and visits are the only things that cross them", () => {
+    const program = Recording.record(() => Balance.loss(switchLoss, [decide(1)], { shares: Balance.shares(targets, x) }), { replicas: 4 })
+    expect(program.steps.filter(({ kernel }) => kernel === "sumReplicas").length).toBe(2)
+    const z = Recording.record(() => Balance.loss(zLoss, [decide(1)]), { replicas: 4 })
+    expect(z.steps.some(({ kernel }) => kernel === "sumReplicas")).toBe(false)
+  })
+})
+
+test("data: decodes, refuses a negative weight, and a dense model's decisions are a defect", async () => {
+  expect(await Effect.runPromise(Schema.decodeUnknownEffect(Balance.Balance)({ loss: "z", weight: 0.5 }))).toEqual(Balance.zLoss({ weight: 0.5 }))
+  expect(() => Schema.decodeUnknownSync(Balance.Balance)({ loss: "switch", weight: -1 })).toThrow(/weight/)
+  expect(() => Recording.record(() => Balance.loss(switchLoss, []))).toThrow(/decisions must not be empty/)
+})
