@@ -20,14 +20,14 @@ export const derive = (output: Tensor, inputs: ReadonlyArray<Tensor>, backward: 
  */
 export const of = (loss: Tensor, wanted: ReadonlyArray<Tensor>): ReadonlyArray<Tensor> => {
   if (loss.slot.length !== 1) throw new Error(`Gradient.of: the loss must be a scalar, got [${loss.shape.join(", ")}]`)
-  const tape = [...Recording.tape()]
+  const tape = [...Recording.tape()] // a copy: backward steps are ops too and write on the tape
   const needed = new Set(wanted)
   for (const { inputs, output } of tape) if (inputs.some((input) => needed.has(input))) needed.add(output)
   const gradients = new Map<Tensor, Tensor>()
   const seed = Recording.scratch(loss.shape)
   Recording.step(fill, { out: seed }, { count: 1, value: 1 })
   gradients.set(loss, seed)
-  for (const { backward, inputs, output } of tape.reverse()) {
+  for (const { backward, inputs, output } of tape.toReversed()) {
     const gradient = gradients.get(output)
     if (gradient === undefined || !needed.has(output)) continue
     const needs = inputs.map((input) => needed.has(input))

@@ -1,7 +1,7 @@
 /** Laws that hold whatever the numbers: selection, sorting, dispatch and combine, pooling, rotation, attention. */
 import { describe, expect, test } from "@jest/globals"
 import { Effect } from "effect"
-import fc from "fast-check"
+import * as fc from "fast-check"
 import * as Gradient from "./Gradient.ts"
 import { plainDevice } from "./host/plain.ts"
 import * as Op from "./Op.ts"

@@ -1,13 +1,13 @@
 /** Learning rates as data: a pure function of the step, so that a resumed run continues on the same curve. */
 import { Schema } from "effect"
 
-const rate = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
-const steps = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+const Rate = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
+const Steps = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 
 /** `rate` is the peak; `warmup` steps rise linearly to it; linear and cosine then fall to `final` at step `steps`. */
 export const Schedule = Schema.Union([
-  Schema.Struct({ kind: Schema.Literal("constant"), rate, warmup: Schema.optionalKey(steps) }),
-  Schema.Struct({ kind: Schema.Literals(["linear", "cosine"]), rate, steps: Schema.Int.check(Schema.isGreaterThan(0)), warmup: Schema.optionalKey(steps), final: Schema.optionalKey(rate) })
+  Schema.Struct({ kind: Schema.Literal("constant"), rate: Rate, warmup: Schema.optionalKey(Steps) }),
+  Schema.Struct({ kind: Schema.Literals(["linear", "cosine"]), rate: Rate, steps: Schema.Int.check(Schema.isGreaterThan(0)), warmup: Schema.optionalKey(Steps), final: Schema.optionalKey(Rate) })
 ])
 export type Schedule = typeof Schedule.Type
 

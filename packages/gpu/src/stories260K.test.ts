@@ -1,0 +1,57 @@
+/**
+ * A real model: stories260K (Karpathy, llama2.c, MIT), whose reference.json was computed in f64 numpy from the original checkpoint. Found
+ * through SWITCHYARD_DATA; without it the cases are named and left out.
+ */
+import { Checkpoint } from "@switchyard/core"
+import { describe, expect, test } from "@jest/globals"
+import { Effect, type Scope } from "effect"
+import { existsSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import * as Decoder from "./Decoder.ts"
+import type { Failure, Service } from "./Device.ts"
+import * as Generate from "./Generate.ts"
+import { hostDevice } from "./host/host.ts"
+import * as Op from "./Op.ts"
+import * as Recording from "./Recording.ts"
+import { kept } from "./Tensor.ts"
+
+const folder = join(process.env["SWITCHYARD_DATA"] ?? "", "models", "stories260K-hf"), present = process.env["SWITCHYARD_DATA"] !== undefined && existsSync(join(folder, "reference.json"))
+const golden = present ? test : test.skip, needs = present ? "" : " (needs SWITCHYARD_DATA: models/stories260K-hf)"
+interface Case { readonly text: string; readonly ids: ReadonlyArray<number>; readonly token_nll: ReadonlyArray<number>; readonly last_logits_first8: ReadonlyArray<number>; readonly last_argmax: number; readonly greedy_continuation_text: string }
+interface Reference { readonly greedy_from_bos: { readonly ids: ReadonlyArray<number>; readonly text: string }; readonly cases: ReadonlyArray<Case> }
+
+const devices: ReadonlyArray<readonly [string, Effect.Effect<Service, Failure, Scope.Scope>]> = [
+  ["host", hostDevice({ workers: 0 })]
+]
+describe.each(devices)("stories260K on the %s device", (_name, device) => {
+  golden(`golden logits, losses, greedy ids and text${needs}`, () => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+    const reference = JSON.parse(readFileSync(join(folder, "reference.json"), "utf8")) as Reference, { model, tokenizer, weights } = yield* Checkpoint.open(folder)
+    const arena = yield* (yield* device).arena, size = { batch: 1, tokens: 200 }, decoder = Decoder.make(model, { sizes: [size] })
+    yield* Decoder.load(arena, decoder, weights)
+    const ids = kept([200], { dtype: "u32" }), targets = kept([200], { dtype: "u32" })
+    const program = Recording.record(() => {
+      const logits = Decoder.forward(decoder, ids, size)
+      return { logits: Op.keep(logits), losses: Op.keep(Op.crossEntropy(logits, targets)), likeliest: Op.keep(Op.topK(logits, 1)) }
+    })
+    const run = function*(tokens: ReadonlyArray<number>) {
+      const padded = Uint32Array.from({ length: 200 }, (_, at) => tokens[at] ?? 0)
+      yield* arena.upload(ids, padded)
+      yield* arena.upload(targets, Uint32Array.from({ length: 200 }, (_, at) => tokens[at + 1] ?? Op.noTarget))
+      yield* arena.submit(program)
+      return { logits: yield* arena.read(program.outputs.logits), losses: yield* arena.read(program.outputs.losses), likeliest: yield* arena.read(program.outputs.likeliest) }
+    }
+    for (const { ids: tokens, last_argmax, last_logits_first8, text, token_nll } of reference.cases) {
+      expect([tokenizer.bos, ...tokenizer.encode(text)]).toEqual(tokens)
+      const { likeliest, logits, losses } = yield* run(tokens), last = tokens.length - 1
+      token_nll.forEach((loss, at) => expect(Math.abs(losses[at]! - loss)).toBeLessThan(1e-4))
+      last_logits_first8.forEach((logit, at) => expect(Math.abs(logits[last * 512 + at]! - logit)).toBeLessThan(1e-4))
+      expect(likeliest[last]).toBe(last_argmax)
+    }
+    const { likeliest } = yield* run(reference.greedy_from_bos.ids)
+    expect([...likeliest.subarray(0, 199)]).toEqual(reference.greedy_from_bos.ids.slice(1)) // all 199 greedy choices by one forward pass
+    const generator = yield* Generate.fromDecoder(arena, decoder, { window: 32 })
+    const { text } = yield* Generate.run(generator, tokenizer, "Once upon a time", { maximum: 16 })
+    expect(text.length).toBeGreaterThan(20)
+    expect(reference.cases[0]!.greedy_continuation_text.startsWith(`Once upon a time${text}`)).toBe(true)
+  }))), 60_000)
+})
