@@ -1,0 +1,59 @@
+import { describe, expect, test } from "@jest/globals"
+import { Weights } from "@switchyard/core"
+import { Effect } from "effect"
+import fc from "fast-check"
+import { readFileSync } from "node:fs"
+import * as Merge from "./Merge.ts"
+
+const run = Effect.runPromise
+interface Golden {
+  readonly shapes: Readonly<Record<string, ReadonlyArray<number>>>
+  readonly models: Readonly<Record<string, Readonly<Record<string, ReadonlyArray<number>>>>>
+  readonly cases: ReadonlyArray<{ readonly case: string; readonly method: string; readonly weights: Readonly<Record<string, number>>; readonly parameters: { readonly normalize: boolean; readonly lambda?: number }; readonly out: Readonly<Record<string, ReadonlyArray<number>>> }>
+}
+const golden = JSON.parse(readFileSync(new URL("./fixtures/mergekit.json", import.meta.url), "utf8")) as Golden
+const model = (name: string) => Weights.fromMemory(new Map(Object.entries(golden.models[name]!).map(([tensor, data]) => [tensor, { shape: golden.shapes[tensor]!, data: Float32Array.from(data) }])))
+
+describe("agrees with mergekit", () => {
+  test.each(golden.cases.map((each) => [each.case, each] as const))("%s", async (_, { method, out, parameters, weights }) => {
+    const recipe = method === "linear" ? { ...Merge.linear(), combine: parameters.normalize ? "mean" as const : "sum" as const } : Merge.taskArithmetic({ scale: parameters.lambda! })
+    const merged = await run(Merge.fold(recipe, Object.fromEntries(Object.keys(weights).map((name) => [name, model(name)])), { weights, ...method === "linear" ? {} : { base: model("base") } }))
+    for (const [tensor, expected] of Object.entries(out)) {
+      const found = await run(merged.read(tensor))
+      expected.forEach((value, at) => { expect(Math.abs(found[at]! - value)).toBeLessThan(1e-6) })
+    }
+  })
+})
+
+describe("laws", () => {
+  const numbers = (count: number) => fc.array(fc.float({ min: -8, max: 8, noNaN: true }), { minLength: count, maxLength: count })
+  const weightsOf = (data: ReadonlyArray<number>) => Weights.fromMemory({ x: { shape: [3, 2], data: Float32Array.from(data) } })
+  const read = async (merge: Effect.Effect<Weights.Weights, Merge.MergeError>, rows?: Weights.Rows) => [...await run(Effect.flatMap(merge, (merged) => merged.read("x", rows)))]
+
+  test("a mean of copies is the model; weights zero or scale zero give the base; a model alone at full scale is itself", () => fc.assert(fc.asyncProperty(numbers(6), numbers(6), fc.double({ min: 0.1, max: 5, noNaN: true }), async (a, b, weight) => {
+    const one = weightsOf(a), base = weightsOf(b)
+    ;(await read(Merge.fold(Merge.linear(), { a: one, b: one }, { weights: { a: weight } }))).forEach((value, at) => { expect(value).toBeCloseTo(Math.fround(a[at]!), 5) })
+    expect(await read(Merge.fold(Merge.taskArithmetic({ scale: 0 }), { a: one }, { base }))).toEqual([...Float32Array.from(b)])
+    ;(await read(Merge.fold(Merge.taskArithmetic(), { a: one }, { base }))).forEach((value, at) => { expect(value).toBeCloseTo(a[at]!, 5) })
+  }), { seed: 5, numRuns: 40 }))
+
+  test("the order of models changes nothing, and rows read alone are rows of the whole", () => fc.assert(fc.asyncProperty(numbers(6), numbers(6), fc.double({ min: 0.1, max: 5, noNaN: true }), async (a, b, weight) => {
+    const fold = (names: ReadonlyArray<"a" | "b">) => Merge.fold(Merge.linear(), Object.fromEntries(names.map((name) => [name, weightsOf({ a, b }[name])])), { weights: { a: weight } })
+    const whole = await read(fold(["a", "b"]))
+    ;(await read(fold(["b", "a"]))).forEach((value, at) => { expect(value).toBeCloseTo(whole[at]!, 5) })
+    expect(await read(fold(["a", "b"]), { from: 1, to: 2 })).toEqual(whole.slice(2, 4))
+  }), { seed: 6, numRuns: 40 }))
+})
+
+describe("what cannot be merged is named, with what to do", () => {
+  const x = (shape: ReadonlyArray<number>, name = "x") => Weights.fromMemory({ [name]: { shape, data: new Float32Array(shape[0]! * shape[1]!) } })
+  const message = async (merge: Effect.Effect<Weights.Weights, Merge.MergeError>) => (await run(Effect.flip(merge))).message
+  test.each<readonly [string, Effect.Effect<Weights.Weights, Merge.MergeError>, RegExp]>([
+    ["shapes", Merge.fold(Merge.linear(), { a: x([3, 2]), b: x([2, 3]) }), /merge linear: b: x has shape \[2, 3\], in a it has \[3, 2\]/],
+    ["names", Merge.fold(Merge.linear(), { a: x([3, 2]), b: x([3, 2], "y") }), /b: compared with a, missing tensors: x; additional tensors: y/],
+    ["an unknown weight", Merge.fold(Merge.linear(), { a: x([3, 2]) }, { weights: { c: 1 } }), /c: a weight names a model that is not merged/],
+    ["a zero sum", Merge.fold(Merge.linear(), { a: x([3, 2]), b: x([3, 2]) }, { weights: { b: -1 } }), /the weights sum to 0/],
+    ["no base", Merge.fold(Merge.taskArithmetic(), { a: x([3, 2]) }), /base: the recipe works on differences/],
+    ["no model", Merge.fold(Merge.linear(), {}), /no model was given/]
+  ])("%s", async (_, merge, expected) => { expect(await message(merge)).toMatch(expected) })
+})
