@@ -1,0 +1,215 @@
+import { describe, expect, test } from "@jest/globals"
+import { Model, Random, Weights } from "@switchyard/core"
+import { type Device, Gradient, Op, plainDevice, Recording, Tensor } from "@switchyard/gpu"
+import { Effect, Exit } from "effect"
+import * as LanguageModel from "./LanguageModel.ts"
+import * as Router from "./Router.ts"
+
+const base: Model.Model = {
+  family: "switchyard", vocabulary: 13, hidden: 8, layers: 2, heads: 2, keyValueHeads: 1, headSize: 4, contextLength: 64,
+  normEpsilon: 1e-5, ropeTheta: 10_000, tiedEmbeddings: true, feedForward: { kind: "dense", inner: 10 }, extra: {}
+}
+const experts = 3, batch = 2, tokens = 6, rows = batch * tokens
+const mixture = (router: Router.Router, expert: Model.Expert = { kind: "full" }): Model.Model => ({
+  ...base, feedForward: { kind: "mixture", inner: 10, experts, active: Router.active(router, experts), expert, router, routerTensors: Router.tensors(router, { experts, hidden: base.hidden }) }
+})
+const lowRank = { kind: "lowRank", rank: 2, scale: 1.5 } as const
+const numbers = (name: string, shape: ReadonlyArray<number>) => Random.fillNormal(Random.make(9, name), new Float32Array(Tensor.size(shape)), name.endsWith("norm") ? { mean: 1, deviation: 0.1 } : { deviation: 0.5 })
+const weightsOf = (model: Model.Model) => Weights.fromMemory(Object.fromEntries(Model.tensors(model).map(({ name, shape }) => [name, { shape, data: numbers(name, shape) }])))
+const text = Uint32Array.from({ length: rows }, (_, row) => Random.below(Random.make(1, "ids"), row, base.vocabulary))
+
+const ids = Tensor.kept([rows], { dtype: "u32", label: "ids" }), targets = Tensor.kept([rows], { dtype: "u32", label: "targets" })
+/** Loads a model, runs what is recorded and reads it. */
+const run = <K extends string>(model: Model.Model, build: (self: LanguageModel.LanguageModel) => Readonly<Record<K, Tensor.Tensor>>, options: {
+  readonly router?: Router.Router; readonly adapter?: LanguageModel.Adapter; readonly weights?: Weights.Weights; readonly ids?: Uint32Array; readonly device?: Device.Service
+} = {}) => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+  const { device = plainDevice({ precision: "f64" }), router, adapter } = options
+  const self = yield* LanguageModel.make(model, { batch, tokens, ...router === undefined ? {} : { router }, ...adapter === undefined ? {} : { adapter } })
+  const arena = yield* device.arena
+  yield* LanguageModel.load(arena, self, options.weights ?? weightsOf(model))
+  yield* arena.upload(ids, options.ids ?? text)
+  yield* arena.upload(targets, text.map((_, row) => row === rows - 1 ? Op.noTarget : text[row + 1]!))
+  const program = Recording.record(() => Object.entries<Tensor.Tensor>(build(self)).map(([name, tensor]) => [name, Op.keep(tensor, name)] as const))
+  yield* arena.submit(program)
+  const read: Record<string, Array<number>> = {}
+  for (const [name, tensor] of program.outputs) read[name] = [...yield* arena.read(tensor)]
+  return read as Record<K, Array<number>>
+})))
+const logitsOf = async (model: Model.Model, options: Parameters<typeof run>[2] = {}) => (await run(model, (self) => ({ logits: LanguageModel.forward(self, ids).logits }), options)).logits
+const apart = (a: ReadonlyArray<number>, b: ReadonlyArray<number>) => {
+  expect(a.length).toBe(b.length)
+  return a.reduce((worst, value, i) => Math.max(worst, Math.abs(value - b[i]!)), 0)
+}
+const failure = async <E>(effect: Effect.Effect<unknown, E>): Promise<E> => {
+  const error = Exit.findErrorOption(await Effect.runPromiseExit(effect))
+  if (error._tag === "None") throw new Error("it did not fail")
+  return error.value
+}
+/** The dense model that expert e is, its weights written by hand: W + scale · b·a. */
+const alone = async (e: number, source: Weights.Weights): Promise<Weights.Weights> => {
+  const held: Record<string, Weights.MemoryTensor> = {}
+  for (const { name, shape } of Model.tensors(base)) {
+    const data = Float32Array.from(await Effect.runPromise(source.read(name))), match = /^(layers\.\d+)\.feedForward\.(gate|up|down)$/.exec(name)
+    if (match !== null) {
+      const [a, b] = await Promise.all(["a", "b"].map((side) => Effect.runPromise(source.read(`${match[1]}.experts.${e}.${match[2]}.${side}`)))) as [Float32Array, Float32Array]
+      const [out, input] = shape as readonly [number, number]
+      for (let o = 0; o < out; o++) for (let i = 0; i < input; i++) for (let r = 0; r < lowRank.rank; r++) data[o * input + i]! += lowRank.scale * b[o * lowRank.rank + r]! * a[r * input + i]!
+    }
+    held[name] = { shape, data }
+  }
+  return Weights.fromMemory(held)
+}
+
+describe("what a model computes", () => {
+  test("forced to expert e, low-rank experts on a base are the dense model with that change, for every e", async () => {
+    const model = mixture(Router.topK({ active: 2 }), lowRank), weights = weightsOf(model)
+    for (let e = 0; e < experts; e++) expect(apart(await logitsOf(model, { router: Router.fixed([e]) }), await logitsOf(base, { weights: await alone(e, weights) }))).toBeLessThan(1e-5)
+  })
+  test("full experts that are copies of the dense feed-forward give the dense model under any router with weights of sum one", async () => {
+    const dense = weightsOf(base), model = mixture(Router.topK({ active: 2 }))
+    const names = new Map(Model.tensors(model).flatMap(({ name }) => {
+      const match = /^(layers\.\d+)\.experts\.\d+\.(\w+)$/.exec(name)
+      return match !== null ? [[name, `${match[1]}.feedForward.${match[2]}`] as const] : name.includes(".router.") ? [] : [[name, name] as const]
+    }))
+    const weights = Weights.overlay(Weights.select(weightsOf(model), (name) => name.includes(".router.")), Weights.rename(dense, names)), expected = await logitsOf(base)
+    for (const router of [undefined, Router.fixed([1]), Router.prefix({ active: 3 })]) expect(apart(await logitsOf(model, { weights, ...router === undefined ? {} : { router } }), expected)).toBeLessThan(1e-12)
+  })
+  test("an adapter without weights begins as no change; with weights it is the expert of the same low-rank terms", async () => {
+    expect(apart(await logitsOf(base, { adapter: lowRank }), await logitsOf(base))).toBe(0)
+    const model = mixture(Router.topK({ active: 2 }), lowRank), weights = weightsOf(model)
+    const names = new Map(Model.tensors(base).map(({ name }) => [name, name]))
+    for (const { name } of Model.tensors(model)) { const match = /^(layers\.\d+)\.experts\.1\.(.+)$/.exec(name); if (match !== null) names.set(`${match[1]}.feedForward.${match[2]}`, name) }
+    expect(apart(await logitsOf(base, { adapter: lowRank, weights: Weights.rename(weights, names) }), await logitsOf(model, { router: Router.fixed([1]) }))).toBeLessThan(1e-12)
+  })
+  test("causality: under every router, later tokens and other sequences change nothing earlier", async () => {
+    for (const router of [Router.topK({ active: 2 }), Router.prefix({ active: 1, decay: 0.5 }), Router.prototypes({ active: 2, metric: "whitened" }), Router.likelihood({ decay: 0.9 })]) {
+      const model = mixture(router, lowRank), changed = text.map((id, row) => row >= 3 ? (id + 5) % base.vocabulary : id)
+      expect((await logitsOf(model, { ids: changed })).slice(0, 3 * base.vocabulary)).toEqual((await logitsOf(model)).slice(0, 3 * base.vocabulary))
+    }
+  })
+})
+
+describe("likelihood routers", () => {
+  const decay = 0.8, temperature = 2, model = mixture(Router.likelihood({ decay, temperature }), lowRank)
+  test("logits are what each expert alone made of the text so far, by loops", async () => {
+    const found = await run(model, (self) => {
+      const { decisions } = LanguageModel.forward(self, ids)
+      return { first: decisions[0]!.logits, second: decisions[1]!.logits, weights: decisions[1]!.weights, experts: Op.gatherColumns(decisions[1]!.logits, decisions[1]!.experts) }
+    })
+    const expected = new Array<number>(rows * experts).fill(0)
+    for (let e = 0; e < experts; e++) {
+      const logits = await logitsOf(model, { router: Router.fixed([e]) })
+      for (let sequence = 0; sequence < batch; sequence++) for (let t = 0; t < tokens; t++) for (let s = 1; s <= t; s++) {
+        const before = logits.slice((sequence * tokens + s - 1) * base.vocabulary, (sequence * tokens + s) * base.vocabulary)
+        const logProbability = before[text[sequence * tokens + s]!]! - Math.log(before.reduce((sum, logit) => sum + Math.exp(logit), 0))
+        expected[(sequence * tokens + t) * experts + e]! += decay ** (t - s) * logProbability / temperature
+      }
+    }
+    expect(apart(found.first, expected)).toBeLessThan(1e-9)
+    expect(found.second).toEqual(found.first)
+    expect(found.weights.slice(0, experts)).toEqual(Array(experts).fill(1 / experts)) // nothing is known at the first token
+    const last = Array.from({ length: experts }, (_, rank) => Math.exp(found.experts[(rows - 1) * experts + rank]!)), sum = last.reduce((a, b) => a + b)
+    expect(apart(found.weights.slice(-experts), last.map((each) => each / sum))).toBeLessThan(1e-12)
+  })
+  test("the election itself trains nothing: gradients are those of fixed weights, and no step of the forced runs is repeated backwards", () => {
+    const self = Effect.runSync(LanguageModel.make(model, { batch, tokens }))
+    const steps = (wanted: boolean) => Recording.record(() => {
+      const loss = Op.sumAll(LanguageModel.lossOf(self, ids, targets).losses)
+      if (wanted) Gradient.of(loss, [self.parameters.get("layers.0.experts.gate.a")!])
+    }).steps
+    const backward = steps(true).slice(steps(false).length)
+    expect(backward.filter(({ kernel }) => kernel === "prefixPoolGradient").length).toBe(0)
+    expect(backward.filter(({ kernel }) => kernel === "crossEntropyGradient").length).toBe(1)
+  })
+})
+
+describe("losses", () => {
+  test("cross-entropy of each row, by loops; left out rows give zero", async () => {
+    const model = mixture(Router.topK({ active: 2 })), { logits, losses } = await run(model, (self) => { const { logits, losses } = LanguageModel.lossOf(self, ids, targets); return { logits, losses } })
+    for (let row = 0; row < rows - 1; row++) {
+      const of = logits.slice(row * base.vocabulary, (row + 1) * base.vocabulary)
+      expect(losses[row]).toBeCloseTo(Math.log(of.reduce((sum, logit) => sum + Math.exp(logit), 0)) - of[text[row + 1]!]!, 10)
+    }
+    expect(losses[rows - 1]).toBe(0)
+  })
+  test.each(["full", "lowRank"] as const)("gradients of every parameter by central differences, %s experts", async (kind) => {
+    const model = mixture(Router.topK({ active: 2, weight: "prob" }), kind === "full" ? { kind } : lowRank), weights = weightsOf(model)
+    await Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+      const self = yield* LanguageModel.make(model, { batch, tokens }), arena = yield* plainDevice({ precision: "f64" }).arena
+      yield* LanguageModel.load(arena, self, weights)
+      yield* arena.upload(ids, text)
+      yield* arena.upload(targets, text.map((id) => (id + 3) % base.vocabulary))
+      const names = LanguageModel.select(self, "all"), loss = () => Op.sumAll(LanguageModel.lossOf(self, ids, targets).losses)
+      const value = Recording.record(() => Op.keep(loss())), gradient = Recording.record(() => Gradient.of(loss(), names.map((name) => self.parameters.get(name)!)).map((each) => Op.keep(each)))
+      yield* arena.submit(gradient)
+      for (const [at, name] of names.entries()) {
+        const tensor = self.parameters.get(name)!, analytic = yield* arena.read(gradient.outputs[at]!), data = Float64Array.from(yield* arena.read(tensor))
+        for (const i of Random.shuffle(Random.make(4, name), data.length).slice(0, 2)) {
+          const sides: Array<number> = []
+          for (const by of [1e-5, -1e-5]) {
+            yield* arena.upload(tensor, data.map((each, j) => j === i ? each + by : each))
+            yield* arena.submit(value)
+            sides.push((yield* arena.read(value.outputs))[0]!)
+          }
+          yield* arena.upload(tensor, data)
+          const numeric = (sides[0]! - sides[1]!) / 2e-5
+          expect([name, i, Math.abs(numeric - analytic[i]!) < 1e-6 * Math.max(1, Math.abs(numeric))]).toEqual([name, i, true])
+        }
+      }
+    })))
+  })
+})
+
+describe("names", () => {
+  const load = (model: Model.Model, weights: Weights.Weights) => Effect.scoped(Effect.gen(function*() {
+    yield* LanguageModel.load(yield* plainDevice().arena, yield* LanguageModel.make(model, { batch, tokens }), weights)
+  }))
+  test("what is loaded is what is read: every canonical tensor, bit for bit", async () => {
+    for (const model of [base, mixture(Router.topK({ active: 2 })), mixture(Router.prototypes({ active: 1, metric: "whitened" }), lowRank)]) {
+      const weights = weightsOf(model)
+      await Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+        const self = yield* LanguageModel.make(model, { batch, tokens }), arena = yield* plainDevice().arena
+        yield* LanguageModel.load(arena, self, weights)
+        const read = yield* LanguageModel.read(arena, self, [...self.parameters.keys()])
+        expect([...read.infos.keys()].sort()).toEqual(Model.tensors(model).map(({ name }) => name).sort())
+        for (const { name, shape } of Model.tensors(model)) {
+          expect(read.infos.get(name)!.shape).toEqual(shape)
+          expect(yield* read.read(name)).toEqual(yield* weights.read(name))
+        }
+      })))
+    }
+  })
+  test("selectors take what their names say", async () => {
+    const self = await Effect.runPromise(LanguageModel.make(mixture(Router.topK({ active: 2 }), lowRank), { batch, tokens }))
+    expect(LanguageModel.select(self, "routers")).toEqual(["layers.0.router.weight", "layers.1.router.weight"])
+    expect(LanguageModel.select(self, "experts").length).toBe(2 * 6)
+    expect(LanguageModel.select(self, "feedForward").length).toBe(2 * 3)
+    expect(LanguageModel.select(self, "attention").length).toBe(2 * 4)
+    expect(LanguageModel.select(self, "norms").length).toBe(2 * 2 + 1)
+    expect(LanguageModel.select(self, ["embeddings", "routers"])).toEqual(["embedding", "layers.0.router.weight", "layers.1.router.weight"])
+    expect(new Set(LanguageModel.select(self, ["routers", "experts", "feedForward", "attention", "norms", "embeddings"]))).toEqual(new Set(LanguageModel.select(self, "all")))
+    const adapted = await Effect.runPromise(LanguageModel.make(base, { batch, tokens, adapter: lowRank }))
+    expect(LanguageModel.select(adapted, "adapter").slice(0, 2)).toEqual(["layers.0.feedForward.gate.a", "layers.0.feedForward.gate.b"])
+  })
+  test("missing, unexpected and misshapen tensors are named", async () => {
+    const model = mixture(Router.topK({ active: 2 })), weights = weightsOf(model)
+    expect(await failure(load(model, Weights.select(weights, (name) => name !== "layers.1.experts.2.up")))).toMatchObject({ _tag: "LanguageModelError", tensor: "layers.1.experts.2.up" })
+    const extra = Weights.overlay(weights, Weights.fromMemory({ "layers.0.router.bias": { shape: [experts], data: new Float32Array(experts) } }))
+    expect(await failure(load(model, extra))).toMatchObject({ _tag: "LanguageModelError", tensor: "layers.0.router.bias", problem: expect.stringMatching(/no place/) })
+    const wrong = Weights.overlay(weights, Weights.fromMemory({ "layers.0.router.weight": { shape: [4, 6], data: new Float32Array(24) } }))
+    expect(await failure(load(model, wrong))).toMatchObject({ tensor: "layers.0.router.weight", problem: expect.stringMatching(/\[4, 6\].*\[3, 8\]/) })
+  })
+  test("routers that the model cannot run are refused when it is made", async () => {
+    const model = mixture(Router.topK({ active: 2 }))
+    expect(await failure(LanguageModel.make(model, { batch, tokens, router: Router.topK({ active: 4 }) }))).toMatchObject({ _tag: "RouterError", problem: "4 active experts of 3" })
+    expect(await failure(LanguageModel.make(model, { batch, tokens, router: Router.prototypes({ active: 1 }) }))).toMatchObject({ _tag: "RouterError", problem: expect.stringMatching(/needs centroids \[3, 8\], the model has none/) })
+    expect(await failure(LanguageModel.make({ ...model, feedForward: { ...model.feedForward as Model.Mixture, router: { score: "??" } } }, { batch, tokens }))).toMatchObject({ _tag: "RouterError", at: "the model's router" })
+    // one fixed expert reads no score, so it needs no tensors
+    expect((await Effect.runPromise(LanguageModel.make(mixture(Router.likelihood()), { batch, tokens, router: Router.fixed([2]) }))).router).toEqual(Router.fixed([2]))
+  })
+  test("withRouter shares the tensors", async () => {
+    const self = await Effect.runPromise(LanguageModel.make(mixture(Router.topK({ active: 2 })), { batch, tokens })), forced = await Effect.runPromise(LanguageModel.withRouter(self, Router.fixed([1])))
+    expect(forced.parameters).toBe(self.parameters)
+    expect((await failure(LanguageModel.withRouter(self, Router.fixed([3])))).problem).toBe("there is no expert 3 among 3")
+  })
+})
