@@ -9,6 +9,8 @@
  * Why: Lee et al., "Deduplicating training data makes language models better", ACL 2022.
  */
 
+const { imul, min } = Math // looked up once: in a VM context (a test) every look-up of a global costs as much as a hundred products
+
 /** Words in one shingle. */
 export const shingleWords = 12
 
@@ -22,8 +24,8 @@ export const shingles = (text: string): Uint32Array => {
     else if (code >= 128) code = lowered(code)
     if ((code >= 97 && code <= 122) || (code >= 48 && code <= 57) || code >= 128) {
       if (!inside) { high = 0x9747b28c; low = 0x811c9dc5; inside = true }
-      high = Math.imul(high ^ code, 0x5bd1e995); high ^= high >>> 15
-      low = Math.imul(low ^ code, 0x01000193)
+      high = imul(high ^ code, 0x5bd1e995); high ^= high >>> 15
+      low = imul(low ^ code, 0x01000193)
     } else if (inside) { words.push(high >>> 0, low >>> 0); inside = false }
   }
   const count = words.length >> 1
@@ -33,8 +35,8 @@ export const shingles = (text: string): Uint32Array => {
   for (let shingle = 0; shingle < found; shingle++) {
     let a = 0x2c1b3c6d, b = 0x297a2d39
     for (let word = shingle; word < shingle + width; word++) {
-      a = Math.imul(a ^ words[2 * word]!, 0xcc9e2d51); a ^= a >>> 13
-      b = Math.imul(b ^ words[2 * word + 1]!, 0x1b873593); b ^= b >>> 16
+      a = imul(a ^ words[2 * word]!, 0xcc9e2d51); a ^= a >>> 13
+      b = imul(b ^ words[2 * word + 1]!, 0x1b873593); b ^= b >>> 16
     }
     out[2 * shingle] = a
     out[2 * shingle + 1] = b
@@ -61,7 +63,7 @@ class Hashes {
   }
   /** The place of a hash, taken or free. */
   place(high: number, low: number): number {
-    let at = (high ^ Math.imul(low, 0x9e3779b1)) & this.mask
+    let at = (high ^ imul(low, 0x9e3779b1)) & this.mask
     while (this.values[at] !== -1 && (this.keys[2 * at] !== high || this.keys[2 * at + 1] !== low)) at = (at + 1) & this.mask
     return at
   }
@@ -111,7 +113,7 @@ export const clusters = (documents: ReadonlyArray<Uint32Array>, options: { reado
         }
         const count = ++shared[other]!
         if (count === 1) touched.push(other)
-        if (count > options.share * Math.min(distinct[document]!, distinct[other]!)) parent[Math.max(a, b)] = Math.min(a, b)
+        if (count > options.share * min(distinct[document]!, distinct[other]!)) parent[Math.max(a, b)] = min(a, b)
       }
     }
     for (const place of places) {
