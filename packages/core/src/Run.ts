@@ -161,7 +161,11 @@ export const run = (pipeline: string, outputs: Outputs, options: Options): Effec
   const inLock: Effect.Effect<void, unknown, Store.Store | Scope.Scope> = Effect.gen(function*() {
     yield* Effect.catchTag(Lock.acquire(root), "FileError", (error) => Effect.fail(new Store.StoreError({ root, problem: error.message, cause: error })))
     yield* Store.sweep
-    steps = yield* Plan.walk(outputs, options) // what another process has made meanwhile
+    // what another process has made meanwhile
+    for (const step of steps.values()) if (options.fresh !== true && step.status === "to do" && (yield* Store.kept(step.key)) !== undefined) {
+      steps = yield* Plan.walk(outputs, options)
+      break
+    }
     yield* compute(pipeline, steps, options)
   })
   // a store in which everything is kept is only read: it may be read-only

@@ -88,7 +88,8 @@ export const start = async (program: Program, meta: { readonly url: string }): P
   const { options } = program
   // a reader that has gone away (`| head`) is no reason to lose the run
   for (const stream of [process.stdout, process.stderr]) stream.on("error", (error: NodeJS.ErrnoException) => { if (error.code !== "EPIPE") throw error })
-  const platform = await import("@effect/platform-node").catch(() => undefined)
+  // two modules, not the package: its index loads an HTTP client and more, a third of a second
+  const platform = await Promise.all([import("@effect/platform-node/NodeRuntime"), import("@effect/platform-node/NodeServices")]).then(([runtime, services]) => ({ runtime, services }), () => undefined)
   if (platform === undefined) {
     process.stderr.write("error: a pipeline's command line needs @effect/platform-node: npm install @effect/platform-node\n")
     process.exitCode = 1
@@ -111,7 +112,7 @@ export const start = async (program: Program, meta: { readonly url: string }): P
   ]))
   const main = Command.run(all, { version: options.version ?? "0.1.0" }).pipe(
     Effect.tapCause((cause) => Cause.hasInterruptsOnly(cause) || !Runtime.getErrorReported(Cause.squash(cause)) ? Effect.void : say(explain(cause))),
-    Effect.provide(platform.NodeServices.layer)
+    Effect.provide(platform.services.layer)
   )
-  platform.NodeRuntime.runMain(main as Effect.Effect<void, unknown>, { disableErrorReporting: true })
+  platform.runtime.runMain(main as Effect.Effect<void, unknown>, { disableErrorReporting: true })
 }
