@@ -1,11 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals"
 import { Effect, Exit } from "effect"
+import { execFile } from "node:child_process"
 import { existsSync } from "node:fs"
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { promisify } from "node:util"
 import * as Checkpoint from "./Checkpoint.ts"
-import { file } from "./File.ts"
+import { file, isTemporaryName } from "./File.ts"
 import * as Model from "./Model.ts"
 import * as Pipeline from "./Pipeline.ts"
 import * as Random from "./Random.ts"
@@ -82,28 +84,14 @@ describe("written and opened again", () => {
   })
 })
 
-test("what transformers 5 fuses is split when read", async () => {
-  const checkpoint = made(mixtral), at = await written("fused", checkpoint), stored = await run(Weights.fromFolder(at))
-  const tensors = new Map<string, { shape: ReadonlyArray<number>; data: Float32Array }>()
-  for (const [name, { shape }] of stored.infos) {
-    if (!name.includes("block_sparse_moe")) tensors.set(name, { shape, data: await run(stored.read(name)) })
-    else if (name.endsWith("gate.weight")) tensors.set(name.replace("block_sparse_moe", "mlp"), { shape, data: await run(stored.read(name)) })
-  }
-  for (const l of [0, 1]) { // torch.stack over experts, then torch.cat((w1, w3), dim=1), in plain loops
-    const of = async (e: number, w: string) => [...await run(stored.read(`model.layers.${l}.block_sparse_moe.experts.${e}.${w}.weight`))]
-    const gateUp: Array<number> = [], down: Array<number> = []
-    for (const e of [0, 1, 2]) {
-      gateUp.push(...await of(e, "w1"), ...await of(e, "w3"))
-      down.push(...await of(e, "w2"))
-    }
-    tensors.set(`model.layers.${l}.mlp.experts.gate_up_proj`, { shape: [3, 24, 8], data: Float32Array.from(gateUp) })
-    tensors.set(`model.layers.${l}.mlp.experts.down_proj`, { shape: [3, 8, 12], data: Float32Array.from(down) })
-  }
-  await rm(join(at, "model.safetensors"))
-  await run(Safetensors.writeFolder(at, [...tensors].map(([name, { shape }]) => ({ name, shape, dtype: "F32" as const })), (name) => Effect.succeed(tensors.get(name)!.data)))
-  const back = await run(Checkpoint.open(at))
-  await same(checkpoint, back)
-  expect(await run(back.weights.read("layers.1.experts.2.up", { from: 3, to: 5 }))).toEqual((await run(checkpoint.weights.read("layers.1.experts.2.up"))).slice(24, 40))
+test("what transformers 5 writes is read, fused experts split: both of its layouts hold the same tensors", async () => {
+  const at = new URL("./fixtures/mixtral-transformers/", import.meta.url).pathname
+  const [original, fused] = [await run(Checkpoint.open(join(at, "original"))), await run(Checkpoint.open(join(at, "fused")))]
+  expect([...(await run(Weights.fromFolder(join(at, "fused")))).infos.keys()].filter((name) => name.includes(".experts."))).toHaveLength(4)
+  expect(fused.header.model).toMatchObject({ ...mixtral, vocabulary: 264, contextLength: 64, ropeTheta: 20_000, extra: { bos_token_id: 256, transformers_version: "5.23.0" } })
+  expect(fused.tokenizer.hash).toBe(Tokenizer.bytes().hash)
+  await same(original, fused)
+  expect(await run(fused.weights.read("layers.1.experts.2.up", { from: 3, to: 5 }))).toEqual((await run(original.weights.read("layers.1.experts.2.up"))).slice(24, 40))
 })
 
 describe("bad folders fail by name", () => {
@@ -157,6 +145,27 @@ describe("bad folders fail by name", () => {
 })
 
 describe("writing is all or nothing", () => {
+  test("a process killed while it writes leaves the earlier model as it was, and the next one writes", async () => {
+    const parent = join(root, "killed"), at = join(parent, "model")
+    await mkdir(parent)
+    await run(Checkpoint.write(made(llama), at))
+    const before = await readFile(join(at, "model.safetensors"))
+    const module = (name: string) => JSON.stringify(new URL(`./${name}.ts`, import.meta.url).href)
+    const program = `
+      import { Effect } from "effect"
+      const Checkpoint = await import(${module("Checkpoint")}), Weights = await import(${module("Weights")})
+      const one = await Effect.runPromise(Checkpoint.open(${JSON.stringify(at)}))
+      let read = 0
+      const weights = Weights.make(one.weights.infos, (name, rows) => ++read < 10 ? one.weights.read(name, rows) : Effect.sync(() => process.kill(process.pid, "SIGKILL")))
+      await Effect.runPromise(Checkpoint.write({ ...one, weights }, ${JSON.stringify(at)}))`
+    await expect(promisify(execFile)(process.execPath, ["--import", "tsx", "--conditions=@switchyard/source", "--input-type=module", "-e", program])).rejects.toMatchObject({ signal: "SIGKILL" })
+    expect(await readFile(join(at, "model.safetensors"))).toEqual(before)
+    const left = (await readdir(parent)).filter((name) => name !== "model")
+    expect(left).toHaveLength(1) // what the killed process was writing, under a name that is nobody's model
+    expect(isTemporaryName(left[0]!)).toBe(true)
+    await run(Checkpoint.write(made({ ...llama, ropeTheta: 500 }), at))
+    expect((await run(Checkpoint.open(at))).model.ropeTheta).toBe(500)
+  })
   test("a tensor that cannot be read leaves the earlier model as it was, and nothing else", async () => {
     const parent = join(root, "atomic"), at = join(parent, "model")
     await mkdir(parent)

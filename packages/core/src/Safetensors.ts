@@ -57,14 +57,14 @@ const fill = async (handle: FileHandle, file: string, out: Uint8Array, position:
 
 /** Opens a file and checks its header. Fails: SafetensorsError for everything that is wrong with it. */
 export const open = (path: string): Effect.Effect<File, SafetensorsError> =>
-  guarded(path, () => withHandle(path, async (handle) => {
-    const opened = await handle.stat()
+  guarded(path, () => withHandle(path, async (headerHandle) => {
+    const opened = await headerHandle.stat()
     if (!opened.isFile()) throw new SafetensorsError({ file: path, reason: "Unreadable", problem: "it is not a regular file" })
     const first = new Uint8Array(Math.min(8, opened.size))
-    await fill(handle, path, first, 0)
+    await fill(headerHandle, path, first, 0)
     const length = headerLength(path, first, opened.size), start = 8 + length
     const bytes = new Uint8Array(length)
-    await fill(handle, path, bytes, 8)
+    await fill(headerHandle, path, bytes, 8)
     const header = parse(path, bytes, opened.size - start)
 
     /** Calls `use` with an open handle and the first byte and the length of the rows. */

@@ -132,7 +132,7 @@ export const parse = (file: string, bytes: Uint8Array, dataLength: number): Head
 
 /** Header bytes for tensors in this order, behind each other, padded with spaces to a multiple of eight; the eight bytes of its length included. */
 export const format = (entries: Iterable<readonly [string, Entry]>, metadata: ReadonlyMap<string, string>): Uint8Array => {
-  const members = [...metadata.size === 0 ? [] : [`"__metadata__":${JSON.stringify(Object.fromEntries(metadata))}`]]
+  const members = metadata.size === 0 ? [] : [`"__metadata__":${JSON.stringify(Object.fromEntries(metadata))}`]
   for (const [name, { dtype, shape, begin, end }] of entries) members.push(`${JSON.stringify(name)}:${JSON.stringify({ dtype, shape, data_offsets: [begin, end] })}`)
   const json = new TextEncoder().encode(`{${members.join(",")}}`)
   const bytes = new Uint8Array(8 + Math.ceil(json.length / 8) * 8).fill(0x20)

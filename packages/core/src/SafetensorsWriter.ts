@@ -5,10 +5,10 @@
  * mistaken for a complete one. Inside a file the widest dtype stands first, then names in order, as the reference writer has it.
  */
 import { Effect } from "effect"
-import { randomBytes } from "node:crypto"
 import { type FileHandle, open as openHandle, rename, rm, stat } from "node:fs/promises"
 import { basename, dirname, join } from "node:path"
 import * as Dtype from "./Dtype.ts"
+import { flushFolder, temporaryName } from "./File.ts"
 import { byteLength, type Entry, format, SafetensorsError } from "./SafetensorsHeader.ts"
 
 /** A tensor to be written: the dtype is that of the file. */
@@ -56,7 +56,7 @@ const writeTensor = async (handle: FileHandle, file: string, { name, dtype, shap
 
 /** Writes `path` under a temporary name beside it and gives that name; nothing is left behind on failure or interruption. */
 const writeTemporary = <E, R>(path: string, tensors: ReadonlyArray<Planned>, produce: Produce<E, R>, metadata: ReadonlyMap<string, string>): Effect.Effect<string, E | SafetensorsError, R> => {
-  const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString("hex")}.partial`)
+  const temporary = temporaryName(path)
   return Effect.acquireUseRelease(
     guarded(path, () => openHandle(temporary, "wx")),
     (handle) => Effect.gen(function*() {
@@ -88,13 +88,6 @@ const writeTemporary = <E, R>(path: string, tensors: ReadonlyArray<Planned>, pro
       if (exit._tag === "Failure") await rm(temporary, { force: true })
     })
   )
-}
-
-/** Flushes a folder's list of names, where the system can. */
-export const flushFolder = async (folder: string): Promise<void> => {
-  const handle = await openHandle(folder, "r").catch(() => undefined)
-  await handle?.sync().catch(() => undefined)
-  await handle?.close()
 }
 
 const checkNames = (file: string, tensors: ReadonlyArray<Planned>): void => {
@@ -158,7 +151,7 @@ export const writeFolder = <E, R>(
     const map = Object.fromEntries(shards.flatMap((shard, i) => shard.map((tensor) => [tensor.name, name(i)] as const)).sort(([a], [b]) => a < b ? -1 : 1))
     yield* Effect.uninterruptible(guarded(index, async () => {
       for (const [i, temporary] of temporaries.entries()) await rename(temporary, join(folder, name(i)))
-      const partial = join(folder, `.${basename(index)}.partial`), handle = await openHandle(partial, "w")
+      const partial = temporaryName(index), handle = await openHandle(partial, "wx")
       await handle.writeFile(`${JSON.stringify({ metadata: { total_size: total }, weight_map: map }, null, 2)}\n`)
       await handle.sync()
       await handle.close()
