@@ -5,7 +5,7 @@ export const matmulNT = make("matmulNT", {
   bindings: { a: reads, b: reads, out: updates },
   params: { batch: "u32", rows: "u32", columns: "u32", inner: "u32", strideA: "u32", strideB: "u32", alpha: "f32", accumulate: "u32" },
   flops: ({ batch, columns, inner, rows }) => 2 * batch * rows * columns * inner,
-  dispatch: ({ batch, columns, rows }): Workgroups => [Math.ceil(columns / 32), Math.ceil(rows / 32), batch],
+  dispatch: ({ batch, columns, rows }): Workgroups => [Math.ceil(columns / 64), Math.ceil(rows / 64), batch],
   source: new URL("./matmulNT.wgsl", import.meta.url),
   run: ({ a, b, out }, { accumulate, alpha, batch, columns, inner, rows, strideA, strideB }) => {
     for (let i = 0; i < batch; i++) for (let row = 0; row < rows; row++) for (let column = 0; column < columns; column++) {

@@ -26,16 +26,20 @@ export interface Live {
 export interface Options {
   /** Refuses tensors above this many bytes; the adapter's own limit where that is smaller. */
   readonly largestBuffer?: number | undefined
+  /** Features left alone although the adapter has them: its kernels' other forms run instead. */
+  readonly without?: ReadonlyArray<"subgroups"> | undefined
 }
 export interface Opened { readonly service: Service; /** Loses the device, as a driver reset would. */ readonly destroyDevice: () => void }
 
 const asked = ["maxBufferSize", "maxStorageBufferBindingSize", "maxStorageBuffersPerShaderStage", "minUniformBufferOffsetAlignment"] as const
+const wanted: ReadonlyArray<GPUFeatureName> = ["subgroups"]
 
 const open = (name: string, adapter: GPUAdapter, options: Options): Effect.Effect<Live, DeviceError> =>
   Effect.tryPromise({
     try: async (): Promise<Live> => {
       const requiredLimits = Object.fromEntries(asked.map((limit) => [limit, adapter.limits[limit]]))
-      const device = await adapter.requestDevice({ requiredLimits, label: name })
+      const requiredFeatures = wanted.filter((feature) => adapter.features.has(feature) && !(options.without ?? []).includes(feature))
+      const device = await adapter.requestDevice({ requiredLimits, requiredFeatures, label: name })
       const live: Live = {
         name, device, pipelines: new Map(), turn: Semaphore.makeUnsafe(1), lost: undefined, problem: undefined,
         largestBuffer: Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize, options.largestBuffer ?? Infinity)
@@ -76,7 +80,7 @@ const compile = async ({ device, name }: Live, kernel: Any): Promise<GPUComputeP
   const limit = device.limits.maxStorageBuffersPerShaderStage
   if (bindings.length > limit) throw new DeviceError({ device: name, doing: `compile kernel ${label}`, problem: `${bindings.length} bindings, the adapter allows ${limit}`, remedy: "Use --device host." })
   try {
-    const code = await moduleOf(kernel)
+    const code = await moduleOf(kernel, device.features)
     device.pushErrorScope("validation")
     const layout = device.createBindGroupLayout({ label, entries: [
       { binding: 0, visibility, buffer: { type: "uniform" } },

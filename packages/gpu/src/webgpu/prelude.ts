@@ -18,11 +18,15 @@ export const declarations = (kernel: Any): string => {
 }
 
 const shared = new URL("./prelude.wgsl", import.meta.url)
+/** Kernels that have a second form, `x.quad.wgsl`, for adapters whose lanes can hand values round in fours. */
+const withQuads: ReadonlySet<string> = new Set(["matmulNN", "matmulNT", "matmulTN", "groupedMatmulNN", "groupedMatmulNT", "groupedMatmulTN"])
 
 /** The whole module of a kernel, as WebGPU gets it. Fails with the file system's error when a file is missing. */
-export const moduleOf = async (kernel: Any): Promise<string> => {
-  const [functions, own] = await Promise.all([readFile(shared, "utf8"), readFile(kernel.source, "utf8")])
-  return `${declarations(kernel)}\n${functions}\n${own}`
+export const moduleOf = async (kernel: Any, features: ReadonlySet<string>): Promise<string> => {
+  const quads = features.has("subgroups") && withQuads.has(kernel.name)
+  const own = quads ? new URL(kernel.source.href.replace(/\.wgsl$/, ".quad.wgsl")) : kernel.source
+  const [functions, text] = await Promise.all([readFile(shared, "utf8"), readFile(own, "utf8")])
+  return [...quads ? ["enable subgroups;", "diagnostic(off, subgroup_uniformity); // quads leave as a whole, which the analysis cannot see"] : [], declarations(kernel), functions, text].join("\n")
 }
 
 /** A step's parameters as the uniform block: four bytes each, in layout order. */

@@ -1,0 +1,84 @@
+// out[row] = alpha · x[row] · weight[group]ᵀ; z is the group: tiles count from its first row and end at once beyond its last.
+// For adapters with subgroups. Four lanes own 16 rows × 16 columns in registers: each lane loads four steps of four of the rows and
+// hands them round the quad, and keeps its own four columns (column, column + 4, …). A workgroup owns 64 × 64. Quads beyond the end
+// leave as a whole; rows and columns past the end read the last one and are not written.
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let end = offsets[workgroup.z + 1u];
+  let quad = lane & 3u;
+  let row = offsets[workgroup.z] + workgroup.y * 64u + (lane >> 4u) * 16u;
+  let first = workgroup.x * 64u + ((lane >> 2u) & 3u) * 16u;
+  if (row >= end || first >= p.columns) { return; }
+  let column = first + quad;
+  var fromA0 = min(row + quad, end - 1u) * p.inner;
+  var fromA1 = min(row + 4u + quad, end - 1u) * p.inner;
+  var fromA2 = min(row + 8u + quad, end - 1u) * p.inner;
+  var fromA3 = min(row + 12u + quad, end - 1u) * p.inner;
+  var fromB = workgroup.z * p.columns * p.inner + min(vec4(column) + vec4(0u, 4u, 8u, 12u), vec4(p.columns - 1u)) * p.inner;
+  let nextA = 1u;
+  let nextB = vec4(1u);
+  var sum0 = vec4<f32>();
+  var sum1 = vec4<f32>();
+  var sum2 = vec4<f32>();
+  var sum3 = vec4<f32>();
+  var sum4 = vec4<f32>();
+  var sum5 = vec4<f32>();
+  var sum6 = vec4<f32>();
+  var sum7 = vec4<f32>();
+  var sum8 = vec4<f32>();
+  var sum9 = vec4<f32>();
+  var sum10 = vec4<f32>();
+  var sum11 = vec4<f32>();
+  var sum12 = vec4<f32>();
+  var sum13 = vec4<f32>();
+  var sum14 = vec4<f32>();
+  var sum15 = vec4<f32>();
+  let steps = p.inner;
+  for (var k = 0u; k < steps; k += 4u) {
+    let inside = vec4(k) + vec4(0u, 1u, 2u, 3u) < vec4(steps);
+    let columns0 = vec4(weight[fromB.x], weight[fromB.y], weight[fromB.z], weight[fromB.w]);
+    fromB += nextB;
+    let columns1 = select(vec4<f32>(), vec4(weight[fromB.x], weight[fromB.y], weight[fromB.z], weight[fromB.w]), inside.y);
+    fromB += nextB;
+    let columns2 = select(vec4<f32>(), vec4(weight[fromB.x], weight[fromB.y], weight[fromB.z], weight[fromB.w]), inside.z);
+    fromB += nextB;
+    let columns3 = select(vec4<f32>(), vec4(weight[fromB.x], weight[fromB.y], weight[fromB.z], weight[fromB.w]), inside.w);
+    fromB += nextB;
+    let rows0 = select(vec4<f32>(), vec4(x[fromA0], x[fromA0 + nextA], x[fromA0 + 2u * nextA], x[fromA0 + 3u * nextA]), inside);
+    fromA0 += 4u * nextA;
+    sum0 = product(quadBroadcast(rows0, 0u), columns0, columns1, columns2, columns3, sum0);
+    sum1 = product(quadBroadcast(rows0, 1u), columns0, columns1, columns2, columns3, sum1);
+    sum2 = product(quadBroadcast(rows0, 2u), columns0, columns1, columns2, columns3, sum2);
+    sum3 = product(quadBroadcast(rows0, 3u), columns0, columns1, columns2, columns3, sum3);
+    let rows1 = select(vec4<f32>(), vec4(x[fromA1], x[fromA1 + nextA], x[fromA1 + 2u * nextA], x[fromA1 + 3u * nextA]), inside);
+    fromA1 += 4u * nextA;
+    sum4 = product(quadBroadcast(rows1, 0u), columns0, columns1, columns2, columns3, sum4);
+    sum5 = product(quadBroadcast(rows1, 1u), columns0, columns1, columns2, columns3, sum5);
+    sum6 = product(quadBroadcast(rows1, 2u), columns0, columns1, columns2, columns3, sum6);
+    sum7 = product(quadBroadcast(rows1, 3u), columns0, columns1, columns2, columns3, sum7);
+    let rows2 = select(vec4<f32>(), vec4(x[fromA2], x[fromA2 + nextA], x[fromA2 + 2u * nextA], x[fromA2 + 3u * nextA]), inside);
+    fromA2 += 4u * nextA;
+    sum8 = product(quadBroadcast(rows2, 0u), columns0, columns1, columns2, columns3, sum8);
+    sum9 = product(quadBroadcast(rows2, 1u), columns0, columns1, columns2, columns3, sum9);
+    sum10 = product(quadBroadcast(rows2, 2u), columns0, columns1, columns2, columns3, sum10);
+    sum11 = product(quadBroadcast(rows2, 3u), columns0, columns1, columns2, columns3, sum11);
+    let rows3 = select(vec4<f32>(), vec4(x[fromA3], x[fromA3 + nextA], x[fromA3 + 2u * nextA], x[fromA3 + 3u * nextA]), inside);
+    fromA3 += 4u * nextA;
+    sum12 = product(quadBroadcast(rows3, 0u), columns0, columns1, columns2, columns3, sum12);
+    sum13 = product(quadBroadcast(rows3, 1u), columns0, columns1, columns2, columns3, sum13);
+    sum14 = product(quadBroadcast(rows3, 2u), columns0, columns1, columns2, columns3, sum14);
+    sum15 = product(quadBroadcast(rows3, 3u), columns0, columns1, columns2, columns3, sum15);
+  }
+  var sums = array<vec4<f32>, 16>(sum0, sum1, sum2, sum3, sum4, sum5, sum6, sum7, sum8, sum9, sum10, sum11, sum12, sum13, sum14, sum15);
+  for (var i = 0u; i < 16u && row + i < end; i++) { store((row + i) * p.columns, column, sums[i]); }
+}
+
+fn product(row: vec4<f32>, first: vec4<f32>, second: vec4<f32>, third: vec4<f32>, fourth: vec4<f32>, sum: vec4<f32>) -> vec4<f32> {
+  return fma(vec4(row.w), fourth, fma(vec4(row.z), third, fma(vec4(row.y), second, fma(vec4(row.x), first, sum))));
+}
+
+fn store(start: u32, column: u32, sum: vec4<f32>) {
+  for (var i = 0u; i < 4u && column + 4u * i < p.columns; i++) {
+    out[start + column + 4u * i] = p.alpha * sum[i];
+  }
+}
