@@ -1,12 +1,13 @@
 /** The decoder, its gradients and AdamW against PyTorch and transformers: tools/fixtures/tiny_llama.py made the files (computed in f64). */
 import { type Model, Safetensors, Weights } from "@switchyard/core"
 import { beforeAll, describe, expect, test } from "@jest/globals"
-import { Effect } from "effect"
+import { Effect, type Scope } from "effect"
 import { fileURLToPath } from "node:url"
 import * as AdamW from "./AdamW.ts"
 import * as Decoder from "./Decoder.ts"
-import type { Arena, Failure } from "./Device.ts"
+import type { Arena, Failure, Service } from "./Device.ts"
 import * as Gradient from "./Gradient.ts"
+import { hostDevice } from "./host/host.ts"
 import { plainDevice } from "./host/plain.ts"
 import { crossEntropy } from "./ops/crossEntropy.ts"
 import { keep } from "./ops/keep.ts"
@@ -41,13 +42,20 @@ const largestDifference = (a: ArrayLike<number>, b: ArrayLike<number>): number =
   return largest
 }
 
+/** Devices, and how far AdamW's weights may be from PyTorch's after three steps. */
+const devices: ReadonlyArray<readonly [string, Effect.Effect<Service, Failure, Scope.Scope>, number]> = [
+  ["plain f64", Effect.succeed(plainDevice({ precision: "f64" })), 1e-6],
+  ["plain f32", Effect.succeed(plainDevice()), 1e-5],
+  ["host", hostDevice({ workers: 0 }), 1e-5]
+]
+
 describe.each(["tied", "untied"])("a tiny Llama with %s embeddings", (name) => {
   let fixture: Fixture
   beforeAll(async () => { fixture = await Effect.runPromise(open(name)) })
 
-  const run = <A>(precision: "f32" | "f64", use: (arena: Arena, decoder: Decoder.Decoder, ids: Tensor, targets: Tensor) => Effect.Effect<A, Failure>) => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+  const run = <A>(device: Effect.Effect<Service, Failure, Scope.Scope>, use: (arena: Arena, decoder: Decoder.Decoder, ids: Tensor, targets: Tensor) => Effect.Effect<A, Failure>) => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
     const { about: { batch, tokens }, model, tensors, weights } = fixture
-    const arena = yield* plainDevice({ precision }).arena, decoder = Decoder.make(model, { sizes: [{ batch, tokens }] })
+    const arena = yield* (yield* device).arena, decoder = Decoder.make(model, { sizes: [{ batch, tokens }] })
     yield* Decoder.load(arena, decoder, weights)
     const ids = kept([batch * tokens], { dtype: "u32" }), targets = kept([batch * tokens], { dtype: "u32" })
     yield* arena.upload(ids, Uint32Array.from(tensors.get("ids")!))
@@ -56,7 +64,7 @@ describe.each(["tied", "untied"])("a tiny Llama with %s embeddings", (name) => {
   })))
   const expected = (key: string) => fixture.tensors.get(key)!
 
-  test("logits, losses, hidden states and gradients in f32", () => run("f32", (arena, decoder, ids, targets) => Effect.gen(function*() {
+  test.each(devices.slice(1))("logits, losses, hidden states and gradients on %s", (_device, device) => run(device, (arena, decoder, ids, targets) => Effect.gen(function*() {
     const { about: { batch, tokens } } = fixture, taps = new Map<string, Tensor>()
     const { outputs } = yield* Effect.sync(() => Recording.record(() => {
       const logits = Decoder.forward(decoder, ids, { batch, tokens, tap: (point, layer, x) => { taps.set(`${point} ${layer}`, keep(x)) } })
@@ -72,7 +80,7 @@ describe.each(["tied", "untied"])("a tiny Llama with %s embeddings", (name) => {
     for (const [at, key] of [...decoder.parameters.keys()].entries()) expect(largestDifference(yield* arena.read(outputs.gradients[at]!), expected(`gradients/${key}`))).toBeLessThan(1e-5)
   })))
 
-  test.each([["f64", 1e-6], ["f32", 1e-5]] as const)("three clipped AdamW steps in %s", (precision, tolerance) => run(precision, (arena, decoder, ids, targets) => Effect.gen(function*() {
+  test.each(devices)("three clipped AdamW steps on %s", (_device, device, tolerance) => run(device, (arena, decoder, ids, targets) => Effect.gen(function*() {
     const { about: { adamw, batch, clip, norms, rates, tokens } } = fixture
     const parameters = [...decoder.parameters.values()], state = AdamW.make(parameters, { clip })
     const program = Recording.record(() => {

@@ -102,6 +102,23 @@ describe("causality and rotation", () => {
   }), { ...laws, numRuns: 25 }))
 })
 
+describe("products", () => {
+  test("matmul in its three layouts, batched, is the sum written out", () => fc.assert(fc.asyncProperty(numbers(12), numbers(16), async (a, b) => {
+    const expected = [0, 1].flatMap((i) => [0, 1, 2].flatMap((row) => [0, 1, 2, 3].map((column) => 0.5 * (a[i * 6 + row * 2]! * b[i * 8 + column]! + a[i * 6 + row * 2 + 1]! * b[i * 8 + 4 + column]!))))
+    const swap = (x: Numbers, rows: number, columns: number) => x.map((_, at) => { const i = Math.floor(at / (rows * columns)), rest = at % (rows * columns); return x[i * rows * columns + rest % rows * columns + Math.floor(rest / rows)]! }) // [2, rows, columns] → [2, columns, rows]
+    const [plain, transposedB, transposedA] = await run([reals([2, 3, 2], a), reals([2, 2, 4], b), reals([2, 4, 2], swap(b, 2, 4)), reals([2, 2, 3], swap(a, 3, 2))], (x, y, yT, xT) =>
+      [Op.matmul(x!, y!, { alpha: 0.5 }), Op.matmul(x!, yT!, { alpha: 0.5, transposeB: true }), Op.matmul(xT!, y!, { alpha: 0.5, transposeA: true })])
+    for (const result of [plain, transposedB, transposedA]) close(result!, expected)
+  }), laws))
+  test("adaptedLinear is linear plus lowRank, and so are its gradients", () => fc.assert(fc.asyncProperty(numbers(6), numbers(8), numbers(2), numbers(4), async (x, weight, a, b) => {
+    const both = (out: Tensor, inputs: ReadonlyArray<Tensor>) => [out, ...Gradient.of(Op.sumAll(Op.multiply(out, Op.stopGradient(out))), inputs)]
+    const inputs = () => [reals([3, 2], x), reals([4, 2], weight), reals([1, 2], a), reals([4, 1], b)]
+    const fused = await run(inputs(), (...t) => both(Op.adaptedLinear(t[0]!, t[1]!, { a: t[2]!, b: t[3]!, scale: 1.5 }), t))
+    const composed = await run(inputs(), (...t) => both(Op.add(Op.linear(t[0]!, t[1]!), Op.lowRank(t[0]!, t[2]!, t[3]!, 1.5)), t))
+    fused.forEach((values, at) => values.forEach((value, i) => expect(Math.abs(value - composed[at]![i]!)).toBeLessThan(1e-8 * (1 + Math.abs(value)))))
+  }), laws))
+})
+
 test("no gradient flows through stopGradient, and none is asked of what is not wanted", async () => {
   const [gradient] = await run([reals([3], [1, 2, 3])], (x) => [Gradient.of(Op.sumAll(Op.multiply(x!, Op.stopGradient(Op.map(x!, "square")))), [x!])[0]!])
   close(gradient!, [1, 4, 9])
