@@ -24,6 +24,9 @@ export interface Adapter { readonly kind: "adapter"; readonly header: Header; re
 /** The adapter's tensors by name. */
 export const tensors = (model: Model.Model, rank: number): ReadonlyArray<Model.TensorShape> => peft.tensors(model, rank).map(({ name, shape }) => ({ name, shape }))
 
+/** Bytes of an adapter's folder, roughly: numbers, their names in the file's header, and the small files beside. */
+export const bytes = (model: Model.Model, rank: number): number => tensors(model, rank).reduce((sum, { shape }) => sum + 4 * shape[0]! * shape[1]! + 130, 1500)
+
 const writeInto = (adapter: Adapter, folder: string, baseName: string | null) => {
   const { base, domains, model, rank, scale } = adapter.header
   return peft.write(folder, { rank, scale, weights: adapter.weights, own: { base, domains, model } }, baseName)

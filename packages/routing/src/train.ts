@@ -70,7 +70,6 @@ export const train = <E>(self: LanguageModel.LanguageModel, names: ReadonlyArray
       gradientNorm, learningRate: rateAt(options, at + 1), tokensPerSecond: 1000 * count / (performance.now() - began)
     } as LogRow
   }))
-  const finite = (row: LogRow) => Number.isFinite(row.loss) && Number.isFinite(row.gradientNorm)
 
   /** The state before the bad step again, kept; then the bad batch, layer by layer. */
   const diverged = (row: LogRow) => Effect.gen(function*() {
@@ -83,13 +82,16 @@ export const train = <E>(self: LanguageModel.LanguageModel, names: ReadonlyArray
     return new TrainingDiverged({ step: row.step, ...layer === undefined ? {} : { layer }, loss: row.loss, gradientNorm: row.gradientNorm, learningRate: options.learningRate })
   })
 
+  const told = Math.ceil(options.steps / 20) // a listener hears of twenty losses; the log has all
   const loop = Effect.gen(function*() {
     while (done < options.steps) {
-      const row = yield* Effect.uninterruptible(Effect.tap(one(done), (row) => Effect.sync(() => { if (finite(row)) { log.push(row); done++ } })))
+      const row = yield* Effect.uninterruptible(Effect.tap(one(done), (made) => Effect.sync(() => { if (finite(made)) { log.push(made); done++ } })))
       if (!finite(row)) return yield* yield* diverged(row)
       yield* context.progress(done, options.steps, "steps")
-      yield* context.metric("loss", row.loss)
-      yield* context.metric("tokensPerSecond", row.tokensPerSecond)
+      if (done % told === 0 || done === options.steps) {
+        yield* context.metric("loss", row.loss)
+        yield* context.metric("tokensPerSecond", row.tokensPerSecond)
+      }
       if (done % options.saveEvery === 0 && done < options.steps) yield* Effect.uninterruptible(persist)
       yield* Effect.yieldNow // where an interruption is heard on a device that never waits
     }
@@ -99,6 +101,8 @@ export const train = <E>(self: LanguageModel.LanguageModel, names: ReadonlyArray
   yield* context.actual({ flops, deviceBytes: peakBytes, device: device.adapter })
   return log
 })
+
+const finite = (row: LogRow): boolean => Number.isFinite(row.loss) && Number.isFinite(row.gradientNorm)
 
 /** Uploads one batch, its rows in the replicas' order; rows that stand in for missing ones repeat the first and count nothing. */
 const feed = (arena: Device.Arena, step: TrainStep, batch: Corpus.Batch, self: LanguageModel.LanguageModel, { tokens }: Options, { supervise }: Aims, replicas: number) => Effect.gen(function*() {

@@ -60,3 +60,10 @@ export const trainStep = (self: LanguageModel.LanguageModel, names: ReadonlyArra
   }, { replicas: device.replicas })
   return { program, ids, targets, shares, labels, optimizer, ...program.outputs }
 }
+
+/** What `steps` such steps cost, all replicas together. Units: flops; bytes of everything that lives on the device at once. */
+export const costOf = ({ program }: TrainStep, steps: number): { readonly flops: number; readonly deviceBytes: number; readonly largestBuffer: number } => {
+  const kept = [...program.slots.values()].filter((slot) => slot.kept).map(({ length }) => length), { slabs } = program.placement
+  const sum = (lengths: ReadonlyArray<number>) => lengths.reduce((total, length) => total + length, 0)
+  return { flops: program.flops * program.replicas * steps, deviceBytes: 4 * program.replicas * (sum(kept) + sum(slabs)), largestBuffer: 4 * Math.max(...kept, ...slabs) }
+}
