@@ -1,11 +1,13 @@
 /** The decoder's gradients by central differences, its laws, and thirty steps of training on the plain device. */
 import { Model, Random, Weights } from "@switchyard/core"
 import { describe, expect, test } from "@jest/globals"
-import { Effect } from "effect"
+import { Effect, type Scope } from "effect"
 import * as AdamW from "./AdamW.ts"
 import { checkGradient, index, type Input } from "./checkGradient.ts"
 import * as Decoder from "./Decoder.ts"
+import type { Failure, Service } from "./Device.ts"
 import * as Gradient from "./Gradient.ts"
+import { hostDevice } from "./host/host.ts"
 import { plainDevice } from "./host/plain.ts"
 import * as Op from "./Op.ts"
 import * as Recording from "./Recording.ts"
@@ -86,26 +88,37 @@ describe("laws", () => {
   })
 })
 
+/** Losses of training on "each token is followed by the next number", the batch shared out to the device's replicas; and the last weights. */
+const train = (device: Effect.Effect<Service, Failure, Scope.Scope>, steps: number) => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+  const service = yield* device, { replicas } = service, share = { batch: size.batch / replicas, tokens: size.tokens }
+  const arena = yield* service.arena, decoder = Decoder.make(model(), { sizes: [share] })
+  const [ids, targets] = [0, 1].map(() => kept([rows / replicas], { dtype: "u32", sharded: true })) as [Tensor, Tensor]
+  yield* Decoder.load(arena, decoder, random(model()))
+  const parameters = [...decoder.parameters.values()], state = AdamW.make(parameters, { clip: 1 }), schedule = Schedule.cosine(2e-2, { steps: 30, warmup: 3 })
+  const program = Recording.record(() => {
+    const loss = Op.sumAll(Op.crossEntropy(Decoder.forward(decoder, ids, share), targets), 1 / (rows / replicas * Recording.replicas()))
+    AdamW.update(state, Gradient.of(loss, parameters))
+    Recording.sumReplicas([loss])
+    return Op.keep(loss)
+  }, { replicas })
+  const losses: Array<number> = []
+  for (let step = 1; step <= steps; step++) {
+    const batch = Random.fillUnsigned(Random.make(step, "batch"), new Uint32Array(rows)).map((word) => word % 16)
+    yield* arena.upload(ids, batch)
+    yield* arena.upload(targets, batch.map((id) => id + 1))
+    yield* arena.upload(state.hyper, AdamW.hyper({ learningRate: Schedule.at(schedule, step) }, step))
+    yield* arena.submit(program)
+    losses.push((yield* arena.read(program.outputs))[0]!)
+  }
+  return { losses, weights: yield* (yield* Decoder.weights(arena, decoder)).read("layers.1.feedForward.down") }
+})))
+
 test("thirty steps of training at least halve the loss", async () => {
-  const losses = await Effect.runPromise(Effect.scoped(Effect.gen(function*() {
-    const arena = yield* plainDevice().arena, decoder = Decoder.make(model(), { sizes: [size] }), ids = kept([rows], { dtype: "u32" }), targets = kept([rows], { dtype: "u32" })
-    yield* Decoder.load(arena, decoder, random(model()))
-    const parameters = [...decoder.parameters.values()], state = AdamW.make(parameters, { clip: 1 }), schedule = Schedule.cosine(2e-2, { steps: 30, warmup: 3 })
-    const program = Recording.record(() => {
-      const loss = Op.sumAll(Op.crossEntropy(Decoder.forward(decoder, ids, size), targets), 1 / (rows * Recording.replicas()))
-      AdamW.update(state, Gradient.of(loss, parameters))
-      return Op.keep(loss)
-    })
-    const seen: Array<number> = []
-    for (let step = 1; step <= 30; step++) { // each token is followed by the next number
-      const batch = Random.fillUnsigned(Random.make(step, "batch"), new Uint32Array(rows)).map((word) => word % 16)
-      yield* arena.upload(ids, batch)
-      yield* arena.upload(targets, batch.map((id) => id + 1))
-      yield* arena.upload(state.hyper, AdamW.hyper({ learningRate: Schedule.at(schedule, step) }, step))
-      yield* arena.submit(program)
-      seen.push((yield* arena.read(program.outputs))[0]!)
-    }
-    return seen
-  })))
+  const { losses } = await train(Effect.succeed(plainDevice()), 30)
   expect(losses.slice(-5).reduce((sum, x) => sum + x, 0) / 5).toBeLessThan(losses[0]! / 2)
+})
+test("two replicas with half of the batch each train like one with all of it", async () => {
+  const one = await train(Effect.succeed(plainDevice()), 4), two = await train(hostDevice({ workers: 2 }), 4)
+  one.losses.forEach((loss, at) => expect(Math.abs(loss - two.losses[at]!)).toBeLessThan(1e-5))
+  one.weights.forEach((weight, at) => expect(Math.abs(weight - two.weights[at]!)).toBeLessThan(1e-4))
 })
