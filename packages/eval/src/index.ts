@@ -1,1 +1,6 @@
-export {}
+export * as Diagnostics from "./Diagnostics.ts"
+export * as Plot from "./Plot.ts"
+export * as Report from "./Report.ts"
+export * as Evaluate from "./Evaluate.ts"
+export * as Scores from "./Scores.ts"
+export * as Task from "./Task.ts"

@@ -1,0 +1,123 @@
+/**
+ * Evaluation as stages: `score` runs one model over held-out text, `report` sets the scores of several beside each other; `compare` is both,
+ * so that a model scored once is not scored again when another joins the table.
+ */
+import { Artifact, Checkpoint, Corpus, Model, Pipeline, Stage, Table, Tables } from "@switchyard/core"
+import { Device } from "@switchyard/gpu"
+import { Effect, Option, Schema } from "effect"
+import * as Diagnostics from "./Diagnostics.ts"
+import { allDomains, oracle, values } from "./values.ts"
+import * as Plot from "./Plot.ts"
+import * as Report from "./Report.ts"
+import { program, score as scoreDocuments } from "./score.ts"
+import * as Scores from "./Scores.ts"
+import { Task } from "./Task.ts"
+
+/** What a model is and what scoring it took. Units: bytes; flopsPerToken counts everything executed for a token, scoring by routers included. */
+export const Facts = Schema.Struct({
+  form: Schema.String, parameters: Schema.Int, activeParameters: Schema.Int, experts: Schema.Int, active: Schema.Int, flopsPerToken: Schema.Finite, tokens: Schema.Int, device: Schema.String, key: Schema.String, made: Schema.Array(Schema.String)
+})
+export type Facts = typeof Facts.Type
+const facts = Artifact.json("facts", Facts)
+const scores = Table.Artifact(Scores.Scores), trace = Table.Artifact(Tables.Trace), log = Table.Artifact(Tables.TrainLog)
+
+const replicasOf = Effect.map(Effect.serviceOption(Device.Device), Option.match({ onNone: () => 1, onSome: ({ replicas }) => replicas }))
+
+/** Stage: the log-likelihood of every held-out document. Side: `facts`. Options: `task` (`Task.bitsPerByte()`). Fails: CorpusError on an empty split; the device's failures. */
+export const score = Stage.make("evaluate/score", {
+  version: 1,
+  inputs: [Stage.one("model", Checkpoint.Either), Stage.record("texts", Corpus.Artifact)],
+  options: Schema.Struct({ task: Task }),
+  output: scores,
+  sides: { facts },
+  *describe({ model, texts }, { task }) {
+    const replicas = yield* replicasOf
+    const { batch, program: recorded, tokens } = yield* program(model.model, task, replicas)
+    const kept = [...recorded.slots.values()].filter((slot) => slot.kept).map(({ length }) => length), all = [...kept, ...recorded.placement.slabs]
+    // tokens are known when the text is: a byte is at most one token of our tokenizers
+    const bytes = Object.values(texts).reduce((sum, { bytes = 0, splits }) => sum + Math.min(task.maximumBytes ?? Infinity, splits?.[task.split].bytes ?? bytes), 0)
+    return {
+      header: { table: "scores", version: 1, rows: Object.values(texts).reduce((sum, { splits }) => sum + (splits?.[task.split].documents ?? 0), 0) },
+      cost: { flops: Math.ceil(bytes / (batch * tokens)) * recorded.flops * replicas, deviceBytes: 4 * replicas * all.reduce((sum, length) => sum + length, 0), largestBuffer: 4 * Math.max(...all) }
+    }
+  },
+  *run({ model, texts }, { task }, context) {
+    const found = yield* scoreDocuments(model, texts, task, (done, total) => context.progress(done, total, "tokens"))
+    yield* context.actual({ flops: found.flops, deviceBytes: found.deviceBytes, device: found.device })
+    const form = model.model.feedForward
+    return {
+      main: Scores.fromDocuments(found.scores),
+      facts: {
+        form: form.kind, parameters: Model.parameters(model.model), activeParameters: Model.activeParameters(model.model), experts: form.kind === "mixture" ? form.experts : 1, active: form.kind === "mixture" ? form.active : 1,
+        flopsPerToken: found.flopsPerToken, tokens: found.tokens, device: found.device, key: context.keys["model"] ?? "", made: model.lineage.map(({ stage }) => stage)
+      }
+    }
+  }
+})
+
+const ReportOptions = {
+  title: Schema.String,
+  /** What the reader must know before the first number: "one seed, short budget". */
+  banner: Schema.optionalKey(Schema.String),
+  task: Task,
+  /** Models that every other is compared with, document by document. */
+  baselines: Schema.Array(Schema.String).pipe(Stage.byDefault([])),
+  /** Adds the row `oracle`: each document by its own domain's model; domain → model. */
+  oracle: Schema.optionalKey(Schema.Record(Schema.String, Schema.String)),
+  notes: Schema.Array(Schema.String).pipe(Stage.byDefault([]))
+} as const
+
+/** Stage: scores of several models on the same documents, set beside each other, with plots of quality, training and routing. */
+export const report = Stage.make("evaluate/report", {
+  version: 1, seeded: true,
+  inputs: [Stage.record("scores", scores), Stage.record("facts", facts), Stage.record("logs", log)],
+  optional: { trace },
+  options: Schema.Struct(ReportOptions),
+  output: Report.Artifact,
+  *describe({ scores }, { title }) {
+    return { header: { title, models: Object.keys(scores), values: 0 }, cost: {} }
+  },
+  *run({ facts, logs, scores, trace }, options, context) {
+    const documents = Object.fromEntries(Object.entries(scores).map(([model, table]) => [model, Scores.toDocuments(table)]))
+    const all = options.oracle === undefined ? documents : { ...documents, oracle: oracle(documents, options.oracle) }
+    const rows = values(all, { baselines: options.baselines })
+    const quality = rows.filter(({ metric, model, task }) => metric === "bitsPerByte" && task === (rows.some((row) => row.task === allDomains) ? allDomains : task) && facts[model] !== undefined)
+      .map(({ model, standardError, value }) => ({ model, value, standardError: standardError ?? 0, parameters: facts[model]!.parameters, activeFlops: facts[model]!.flopsPerToken }))
+    const curves = Object.fromEntries(Object.entries(logs).map(([name, table]) => [name, { tokens: Table.column(table, "tokens"), loss: Table.column(table, "loss") }]))
+    const figure = (spec: Plot.Spec, alt: string, howToRead: string): Report.Figure => ({ spec: spec as never, alt, howToRead })
+    const layers = trace === undefined ? [] : Diagnostics.layers(trace)
+    const number = (value: number) => value.toFixed(2)
+    yield* Effect.void
+    return Report.make({
+      title: options.title, ...options.banner === undefined ? {} : { banner: options.banner }, seed: context.seed, split: options.task.split, values: rows, notes: options.notes,
+      lineage: Object.fromEntries(Object.entries(facts).map(([model, fact]) => [model, fact as never])),
+      sections: [
+        { title: "Quality against size and work", text: "Each model on the same held-out documents.", figures: [figure(Plot.qualityBySize(quality, { quality: "bits per byte" }), "Quality against parameters and FLOPs per token", "Lower is better, further left is smaller or cheaper. Bars are one standard error over documents.")] },
+        ...Object.keys(curves).length === 0 ? [] : [{ title: "Training", figures: [figure(Plot.lossCurves(curves), "Training loss", "Each line is one training run; a flat line has stopped learning.")] }],
+        ...layers.length === 0 ? [] : [{
+          title: "Routing",
+          text: layers.map((layer) => `Layer ${layer.layer}: load entropy ${number(layer.loadEntropy)} of ${number(Math.log2(layer.load.length))} bits, entropy of a token's weights ${number(layer.tokenEntropy)} bits, domain tells ${number(layer.specialisation)} bits about the expert.`).join(" "),
+          figures: [
+            figure(Plot.expertLoad(layers), "Expert load by layer", "A row is a layer; its cells add up to 100 %. Even cells mean an even load."),
+            figure(Plot.domainHeat(layers), "Expert by domain", "A row is a domain, its cells add up to 100 %. Rows alike mean that routing ignores the domain.")
+          ]
+        }]
+      ]
+    })
+  }
+})
+
+type Options = Parameters<typeof report>[3]
+
+/**
+ * Scores every model on every text and reports them together. Options: as `report`, and `logs`: training logs to plot.
+ *
+ * Each model is a node of its own, so a change of one leaves the others' scores remembered.
+ */
+export const compare = <E1 = never, R1 = never, E2 = never, R2 = never, E3 = never, R3 = never>(
+  models: Readonly<Record<string, Stage.Node<Checkpoint.Checkpoint<"dense"> | Checkpoint.Checkpoint<"mixture">, E1, R1>>>, texts: Readonly<Record<string, Stage.Node<Corpus.Corpus, E2, R2>>>,
+  { logs = {}, ...options }: Options & { readonly logs?: Readonly<Record<string, Stage.Node<Table.Table<Tables.TrainLog>, E3, R3>>> }
+) => {
+  const scored = Pipeline.each(models, (model) => score(model, texts, { task: options.task }))
+  return report(scored, Pipeline.each(scored, ({ facts }) => facts), logs, options)
+}
