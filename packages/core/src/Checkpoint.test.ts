@@ -4,9 +4,10 @@ import { execFile } from "node:child_process"
 import { existsSync } from "node:fs"
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { basename, join } from "node:path"
 import { promisify } from "node:util"
 import * as Checkpoint from "./Checkpoint.ts"
+import * as Digest from "./Digest.ts"
 import { file, isTemporaryName } from "./File.ts"
 import * as Model from "./Model.ts"
 import * as Pipeline from "./Pipeline.ts"
@@ -192,6 +193,15 @@ describe("writing is all or nothing", () => {
 })
 
 describe("in a pipeline", () => {
+  test("what the stage keeps of a committed folder is what its version 1 kept (when it is not: raise the version, then the digests)", async () => {
+    const store = join(root, "digest"), at = new URL("./fixtures/mixtral-transformers/original", import.meta.url).pathname
+    await run(Pipeline.run(Pipeline.make("digest", () => ({ model: Checkpoint.loadMixture({ at: file(at) }) }))).pipe(Effect.provide(Store.layer(store))))
+    const kept = (await run(Digest.folder(store))).filter(({ path }) => /(model\.safetensors|config\.json)$/.test(path) && !path.includes("tokenizer"))
+    expect(Checkpoint.loadMixture.definition.version).toBe(1)
+    expect(kept.map(({ path, sha256 }) => [basename(path), sha256.slice(0, 16)]).sort()).toEqual([
+      ["config.json", "4a31af015775456a"], ["generation_config.json", "09b608bc4be74e62"], ["model.safetensors", "840b2139028c5d43"]
+    ])
+  })
   test("a folder is loaded once, kept, and read back from the store; the other form is refused by the plan", async () => {
     const at = await written("seed", made(llama), { dtype: "BF16" }), store = join(root, "store")
     const pipeline = Pipeline.make("load", () => ({ seed: Checkpoint.load({ at: file(at) }) }))

@@ -6,7 +6,7 @@
  */
 import { Effect, Schema } from "effect"
 import { readdir, readFile, stat } from "node:fs/promises"
-import { join } from "node:path"
+import { basename, join } from "node:path"
 import * as Artifact from "./Artifact.ts"
 import { bindTensors, TensorMismatch } from "./bindTensors.ts"
 import * as Dtype from "./Dtype.ts"
@@ -208,7 +208,7 @@ const loader = <F extends Form>(name: string, form: F, output: Artifact.Artifact
   },
   *run(_, { at }, context) {
     const checkpoint = yield* Effect.flatMap(open(at.path), (found) => requireForm(at.path, form, found))
-    return { ...checkpoint, lineage: [...checkpoint.lineage, { stage: name, key: context.key, inputs: {}, facts: { at: at.path, family: checkpoint.model.family } }] }
+    return { ...checkpoint, lineage: [...checkpoint.lineage, { stage: name, key: context.key, inputs: {}, facts: { folder: basename(at.path), family: checkpoint.model.family } }] }
   }
 })
 

@@ -251,7 +251,7 @@ describe("a hostile folder", () => {
   })
 })
 
-test("a model of 6 GiB is read by rows, and one of 512 MB written, by a process that never holds 256 MB", async () => {
+test("a model of 6 GiB is read by rows, and one of 320 MB written, by a process that never holds 256 MB", async () => {
   const path = join(folder, "large.safetensors")
   const header = JSON.stringify({ a: { dtype: "BF16", shape: [1 << 20, 3 << 10], data_offsets: [0, 6 * 2 ** 30] } })
   await made("large.safetensors", header)
@@ -262,7 +262,7 @@ test("a model of 6 GiB is read by rows, and one of 512 MB written, by a process 
     const file = await Effect.runPromise(Safetensors.open(${JSON.stringify(path)}))
     let values = 0
     for (let row = 0; row < 1 << 20; row += 1 << 16) values += (await Effect.runPromise(file.read("a", { from: row, to: row + 200 }))).length
-    const tensors = Array.from({ length: 64 }, (_, i) => ({ name: "t" + i, dtype: "F16", shape: [2 << 20] }))
+    const tensors = Array.from({ length: 40 }, (_, i) => ({ name: "t" + i, dtype: "BF16", shape: [2 << 20] }))
     await Effect.runPromise(Safetensors.write(${JSON.stringify(join(folder, "out.safetensors"))}, tensors, () => Effect.sync(() => new Float32Array(2 << 20))))
     console.log(JSON.stringify({ values, megabytes: process.resourceUsage().maxRSS / 1024 }))`
   const { stdout } = await promisify(execFile)(process.execPath, ["--max-old-space-size=64", "--import", "tsx", "--conditions=@switchyard/source", "--input-type=module", "-e", program])
