@@ -50,3 +50,10 @@ export interface Service {
   readonly arena: Effect.Effect<Arena, Failure, Scope.Scope>
 }
 export class Device extends Context.Service<Device, Service>()("@switchyard/gpu/Device") {}
+
+export { host } from "./host/host.ts"
+export { plain } from "./host/plain.ts"
+export { count } from "./count.ts"
+export { auto, byName } from "./webgpu/auto.ts"
+export { gpu } from "./webgpu/gpu.ts"
+export { software } from "./webgpu/software.ts"

@@ -20,18 +20,31 @@ export const makeArena = (live: Live): Effect.Effect<Arena, never, Scope.Scope> 
     const { device } = live
     const kept = new Map<number, GPUBuffer>(), programs = new Map<number, Prepared>()
     /** Scratch slabs, the largest first. */
-    const pool: Array<GPUBuffer> = []
-    const inFlight: Array<Promise<unknown>> = []
+    let pool: ReadonlyArray<GPUBuffer> = []
+    /** Every buffer that is not destroyed, and those that the call in progress made: they go again when it fails. */
+    const held = new Set<GPUBuffer>(), fresh = new Set<GPUBuffer>(), inFlight = new Set<Promise<unknown>>()
     // prepared programs of an older generation bind buffers that are gone
     let generation = 0, open = true, liveBytes = 0, peakBytes = 0, flops = 0, submissions = 0
 
     const create = (size: number, usage: number, label: string): GPUBuffer => {
       const buffer = device.createBuffer({ size, usage, label })
+      held.add(buffer)
+      fresh.add(buffer)
       liveBytes += size
       peakBytes = Math.max(peakBytes, liveBytes)
       return buffer
     }
-    const destroy = (buffer: GPUBuffer): void => { liveBytes -= buffer.size; buffer.destroy() }
+    const destroy = (buffer: GPUBuffer): void => {
+      if (!held.delete(buffer)) return
+      liveBytes -= buffer.size
+      buffer.destroy()
+    }
+    const undo = (): void => {
+      for (const buffer of fresh) destroy(buffer)
+      for (const [id, buffer] of kept) if (fresh.has(buffer)) kept.delete(id)
+      pool = pool.filter((buffer) => !fresh.has(buffer))
+      generation++
+    }
     const tooLarge = (doing: string, bytes: number) => new DeviceError({
       device: live.name, doing, problem: `${bytes} bytes, and one buffer holds at most ${live.largestBuffer}`,
       remedy: "Split it by rows, make the batch smaller, or use --device host."
@@ -48,16 +61,20 @@ export const makeArena = (live: Live): Effect.Effect<Arena, never, Scope.Scope> 
     /** The program's slabs in the pool, by rank of size; a slab of the pool that is too small is replaced. */
     const slabsOf = ({ placement, slots, steps }: Program): ReadonlyArray<GPUBuffer> => {
       const order = placement.slabs.map((_, at) => at).sort((a, b) => placement.slabs[b]! - placement.slabs[a]!)
-      const slabs: Array<GPUBuffer> = []
+      const slabs: Array<GPUBuffer> = [], next = [...pool]
       order.forEach((slab, rank) => {
-        const bytes = 4 * placement.slabs[slab]!
+        const bytes = 4 * placement.slabs[slab]!, before = next[rank]
         if (bytes > live.largestBuffer) {
           const id = [...placement.slabOf].find(([slot, at]) => at === slab && slots.get(slot)!.length === placement.slabs[slab])![0]
           throw tooLarge(`make room for scratch of kernel ${steps.find((step) => step.slots.includes(id))!.kernel}`, bytes)
         }
-        if (pool[rank] !== undefined && pool[rank].size < bytes) { destroy(pool[rank]); generation++; delete pool[rank] }
-        slabs[slab] = pool[rank] ??= create(bytes, storage, `scratch ${rank}`)
+        if (before === undefined || before.size < bytes) {
+          if (before !== undefined) { destroy(before); generation++ }
+          next[rank] = create(bytes, storage, `scratch ${rank}`)
+        }
+        slabs[slab] = next[rank]!
       })
+      pool = next
       return slabs
     }
     const forget = (id: number): void => {
@@ -82,27 +99,27 @@ export const makeArena = (live: Live): Effect.Effect<Arena, never, Scope.Scope> 
         if (live.lost !== undefined) return Effect.fail<Failure>(new DeviceLost({ device: live.name, problem: live.lost }))
         if (!open) return Effect.fail<Failure>(new DeviceError({ device: live.name, doing, problem: "the arena's scope was closed", remedy: "Use an arena inside its scope only." }))
         const scoped = async (): Promise<A> => {
+          fresh.clear()
           device.pushErrorScope("out-of-memory")
           device.pushErrorScope("validation")
           const outcome = await run().then((value) => ({ value }), (cause: unknown) => ({ cause }))
-          const problems = await Promise.all([device.popErrorScope(), device.popErrorScope()])
+          const [invalid, exhausted] = await Promise.all([device.popErrorScope(), device.popErrorScope()])
           if ("cause" in outcome) throw outcome.cause
-          const problem = problems[0]?.message ?? (problems[1] === null ? live.problem : `out of memory: ${problems[1].message}`)
+          const problem = exhausted === null ? invalid?.message ?? live.problem ?? live.lost : `out of memory: ${exhausted.message}`
           live.problem = undefined
           if (problem !== undefined) throw new Error(problem)
-          if (live.lost !== undefined) throw new Error(live.lost)
           return outcome.value
         }
-        return Effect.catch(Effect.tryPromise({ try: scoped, catch: (cause) => cause }), (cause) => Effect.flatMap(Effect.promise(() => failureOf(live, doing, cause)), Effect.fail))
+        return Effect.tryPromise({ try: scoped, catch: (cause) => cause }).pipe(Effect.catch((cause) => {
+          undo()
+          return Effect.flatMap(Effect.promise(() => failureOf(live, doing, cause)), Effect.fail)
+        }))
       }))
 
     yield* Effect.addFinalizer(() => Effect.promise(async () => {
       open = false
       if (live.lost === undefined) await Promise.allSettled(inFlight)
-      for (const id of [...programs.keys()]) forget(id)
-      for (const buffer of [...kept.values(), ...pool]) destroy(buffer)
-      kept.clear()
-      pool.length = 0
+      for (const buffer of held) destroy(buffer)
     }))
 
     const upload: Arena["upload"] = (tensor, data) => call(`upload ${named(tensor)}`, async () => {
@@ -113,8 +130,7 @@ export const makeArena = (live: Live): Effect.Effect<Arena, never, Scope.Scope> 
       const numbers = dtype === "u32" ? data instanceof Uint32Array ? data : Uint32Array.from(data) : data instanceof Float32Array ? data : Float32Array.from(data)
       device.queue.writeBuffer(keptBuffer(tensor.slot), 0, numbers as Float32Array<ArrayBuffer>)
     })
-    const submit: Arena["submit"] = (program) => call("submit a program", async () => {
-      if (program.replicas !== 1) throw new DeviceError({ device: live.name, doing: "submit a program", problem: `recorded for ${program.replicas} replicas, this device is one`, remedy: "Record with { replicas: device.replicas }." })
+    const submit: Arena["submit"] = (program) => program.replicas !== 1 ? Effect.die(new Error(`program ${program.id} was recorded for ${program.replicas} replicas, the device is one: record with { replicas: device.replicas }`)) : call("submit a program", async () => {
       const { groups, pipelines, workgroups } = await prepared(program)
       const encoder = device.createCommandEncoder()
       const pass = encoder.beginComputePass()
@@ -131,9 +147,9 @@ export const makeArena = (live: Live): Effect.Effect<Arena, never, Scope.Scope> 
       flops += program.flops
       submissions++
       // a host far ahead of the device would pile up command buffers
-      const done: Promise<unknown> = device.queue.onSubmittedWorkDone().catch(() => undefined).then(() => inFlight.splice(inFlight.indexOf(done), 1))
-      inFlight.push(done)
-      if (inFlight.length > submissionsInFlight) await inFlight[0]
+      const done: Promise<unknown> = device.queue.onSubmittedWorkDone().then(() => undefined, () => undefined).finally(() => { inFlight.delete(done) })
+      inFlight.add(done)
+      if (inFlight.size > submissionsInFlight) await Promise.race(inFlight)
     })
     const read: Arena["read"] = (tensor) => call(`read ${named(tensor)}`, async () => {
       const source = keptBuffer(tensor.slot)

@@ -38,13 +38,13 @@ const open = (name: string, adapter: GPUAdapter, options: Options): Effect.Effec
   Effect.tryPromise({
     try: async (): Promise<Live> => {
       const requiredLimits = Object.fromEntries(asked.map((limit) => [limit, adapter.limits[limit]]))
-      const requiredFeatures = wanted.filter((feature) => adapter.features.has(feature) && !(options.without ?? []).includes(feature))
+      const requiredFeatures = wanted.filter((feature) => adapter.features.has(feature) && !(options.without ?? []).some((left) => left === feature))
       const device = await adapter.requestDevice({ requiredLimits, requiredFeatures, label: name })
       const live: Live = {
         name, device, pipelines: new Map(), turn: Semaphore.makeUnsafe(1), lost: undefined, problem: undefined,
         largestBuffer: Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize, options.largestBuffer ?? Infinity)
       }
-      void device.lost.then(({ message, reason }) => { live.lost ??= message || reason || "no reason given" })
+      void device.lost.then(({ message, reason }) => live.lost ??= message || reason || "no reason given")
       device.addEventListener("uncapturederror", (event) => { event.preventDefault(); live.problem ??= event.error.message })
       return live
     },

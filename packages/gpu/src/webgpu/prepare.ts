@@ -3,7 +3,7 @@
 import { DeviceError } from "../Device.ts"
 import type { Any, Workgroups } from "../Kernel.ts"
 import { kernels } from "../kernels.ts"
-import type { Program } from "../Recording.ts"
+import type { Program, Step } from "../Recording.ts"
 import type { Slot } from "../Tensor.ts"
 import { type Live, pipelineOf } from "./device.ts"
 import { packParameters, parameterBytes } from "./prelude.ts"
@@ -17,6 +17,8 @@ export interface Prepared {
   readonly workgroups: ReadonlyArray<Workgroups>
 }
 
+/** Steps with equal keys have equal uniform blocks. */
+const keyOf = ({ kernel, params }: Step): string => `${kernel} ${params.join(" ")}`
 const uniformUsage = 0x40 | 0x8 // UNIFORM | COPY_DST
 
 export const prepare = async (live: Live, program: Program, arena: {
@@ -34,7 +36,6 @@ export const prepare = async (live: Live, program: Program, arena: {
 
   // equal parameters share their place
   const alignment = device.limits.minUniformBufferOffsetAlignment, offsets = new Map<string, number>()
-  const keyOf = ({ kernel, params }: Program["steps"][number]) => `${kernel} ${params.join(" ")}`
   let bytes = 0
   for (const { kernel, step } of steps) if (!offsets.has(keyOf(step))) { offsets.set(keyOf(step), bytes); bytes += Math.ceil(parameterBytes(kernel) / alignment) * alignment }
   const block = new DataView(new ArrayBuffer(Math.max(16, bytes)))
