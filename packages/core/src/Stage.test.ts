@@ -1,5 +1,6 @@
 import { expect, test } from "@jest/globals"
 import { Context, Effect, Layer, Schema } from "effect"
+import { Flag } from "effect/cli"
 import * as Artifact from "./Artifact.ts"
 import { File, file, type FileError } from "./File.ts"
 import type { StoreLocked } from "./Lock.ts"
@@ -120,6 +121,14 @@ test("kinds, errors and needs are inferred; mistakes do not compile (checked by 
     Pipeline.main(pipeline, Layer.empty, import.meta)
     Pipeline.main(pipeline, Layer.succeed(Gpu, Gpu.of({ name: "" })), import.meta, { after: ({ deep }) => Effect.sync(() => { is<Equal<typeof deep.seen, Trace>>() }) })
     Pipeline.main((flags) => { is<Equal<typeof flags.seed, number>>(); return pipeline }, (flags) => Layer.succeed(Gpu, Gpu.of({ name: flags.device })), import.meta)
+    // a pipeline and a layer that depend on the script's own flags, written inline
+    Pipeline.main((flags) => Pipeline.make("p", () => ({ seed: load({ at: file(flags.text) }), law: lora(load({ at: file(flags.text) }), { text: file("law"), rank: flags.rank }) })),
+      (flags) => Layer.succeed(Gpu, Gpu.of({ name: flags.device })), import.meta, {
+        flags: { rank: Flag.Int("rank").pipe(Flag.withDefault(8)), text: Flag.String("text") },
+        after: ({ law }, { out, rows, flags }) => Effect.sync(() => { is<Equal<typeof law, Adapter>>(); is<Equal<typeof flags.rank, number>>(); is<Equal<typeof out, string>>(); return rows }) as Effect.Effect<never, Mismatch, Gpu>
+      })
+    // @ts-expect-error the layer lacks Gpu here too
+    Pipeline.main((flags) => Pipeline.make("p", () => ({ law: lora(load({ at: file("x") }), { text: file("law"), rank: flags.rank }) })), Layer.empty, import.meta, { flags: { rank: Flag.Int("rank") } })
     Stage.make("y", { version: 1, inputs: [Stage.one("base", dense), Stage.record("experts", adapter)], optional: { teacher: mixture }, options: Schema.Struct({ rank: Schema.Int.pipe(Stage.byDefault(8)) }), output: trace,
       *describe({ base }, { rank }) { is<Equal<typeof base, { readonly hidden: number } & { readonly key: string }>>(); is<Equal<typeof rank, number>>(); return { header: { tokens: rank }, cost: {} } },
       *run({ base, experts, teacher }, { rank }, context) {

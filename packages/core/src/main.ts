@@ -45,6 +45,9 @@ export interface Options<O extends Outputs, F extends Specs, E, R> {
   readonly after?: (values: Values<O>, outcome: Outcome<Flags & Parsed<F>>) => Effect.Effect<void, E, R>
 }
 
+/** What the layer must give. While the compiler does not know the pipeline yet, since it is a function of flags not yet known, nothing. */
+type Demanded<O> = Outputs extends O ? never : Exclude<Needs<O>, Store>
+
 const isProgram = (meta: { readonly url: string }): boolean => {
   const started = process.argv[1]
   if (started === undefined) return false
@@ -59,7 +62,7 @@ const isProgram = (meta: { readonly url: string }): boolean => {
  */
 export const main = <O extends Outputs, LE = never, const F extends Specs = {}, E = never, R extends Needs<O> | Store = never>(
   pipeline: Pipeline<O> | ((flags: Flags & Parsed<F>) => Pipeline<O>),
-  layer: Layer.Layer<Exclude<Needs<O>, Store>, LE, Store> | ((flags: Flags & Parsed<F>) => Layer.Layer<Exclude<Needs<O>, Store>, LE, Store>),
+  layer: Layer.Layer<Demanded<O>, LE, Store> | ((flags: Flags & Parsed<F>) => Layer.Layer<Demanded<O>, LE, Store>),
   meta: { readonly url: string },
   options: Options<O, F, E, R> = {}
 ): void => {
