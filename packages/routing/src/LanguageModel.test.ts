@@ -96,7 +96,7 @@ describe("likelihood routers", () => {
       const { decisions } = LanguageModel.forward(self, ids)
       return { first: decisions[0]!.logits, second: decisions[1]!.logits, weights: decisions[1]!.weights, experts: Op.gatherColumns(decisions[1]!.logits, decisions[1]!.experts) }
     })
-    const expected = new Array<number>(rows * experts).fill(0)
+    const expected = Array.from({ length: rows * experts }, () => 0)
     for (let e = 0; e < experts; e++) {
       const logits = await logitsOf(model, { router: Router.fixed([e]) })
       for (let sequence = 0; sequence < batch; sequence++) for (let t = 0; t < tokens; t++) for (let s = 1; s <= t; s++) {

@@ -52,6 +52,7 @@ describe("what is inferred", () => {
     ])
     expect(Router.active({ ...Router.all(), select: { union: [{ fixed: [1] }, { keep: "all" }] } }, 8)).toBe(8)
     expect(Router.active({ ...Router.all(), select: { union: [{ keep: "top", active: 2 }, { union: [{ fixed: [1] }, { fixed: [1, 3] }] }] } }, 8)).toBe(4)
+    expect(Router.active({ ...Router.all(), select: { union: [{ fixed: [1] }, { union: [{ keep: "all" }] }] } }, 8)).toBe(8)
   })
   test("scope at run time and in the type", () => {
     const token: "token" = Router.scope(Router.topK({ active: 2 }))

@@ -22,7 +22,7 @@ export const Score = Schema.Union([
   Schema.Struct({ by: Schema.Literal("distance"), metric: Schema.Literals(["euclidean", "whitened", "cosine"]), temperature: positive }),
   Schema.Struct({ by: Schema.Literal("likelihood"), decay, temperature: positive })
 ])
-/** Which experts are kept. Members of a union choose in turn, each among those not yet chosen. */
+/** Which experts are kept. A union keeps the fixed experts of all its members, and as many of the best others as its members together ask for. */
 export type Select =
   | { readonly keep: "all" }
   | { readonly keep: "top"; readonly active: number }
@@ -90,25 +90,22 @@ export type ScopeOf<R extends Router> = Widest<Reads<R["unit"]> | Reads<R["score
 export const scope = <const R extends Router>(router: R): Router extends R ? Scope : ScopeOf<R> =>
   (router.unit.of === "prefix" || router.score.by === "likelihood" ? "prefix" : "token") as Router extends R ? Scope : ScopeOf<R>
 
-/** What a selection keeps: these experts first, in this order, then the best of the others. */
-export const kept = (select: Select, experts: number): { readonly fixed: ReadonlyArray<number>; readonly top: number } => {
-  if ("fixed" in select) return { fixed: select.fixed, top: 0 }
-  if ("union" in select) {
-    const parts = select.union.map((part) => kept(part, experts)), fixed = [...new Set(parts.flatMap((part) => part.fixed))]
-    const all = select.union.some((part) => "keep" in part && part.keep === "all")
-    return { fixed, top: all ? experts - fixed.length : parts.reduce((sum, part) => sum + part.top, 0) }
-  }
-  return { fixed: [], top: select.keep === "all" ? experts : select.active }
+/** What a selection keeps: these experts first, in this order, then so many of the best of the others. */
+export const kept = (select: Select, experts: number): { readonly first: ReadonlyArray<number>; readonly top: number } => {
+  const parts = members(select), first = [...new Set(parts.flatMap((part) => "fixed" in part ? part.fixed : []))]
+  const all = parts.some((part) => "keep" in part && part.keep === "all")
+  return { first, top: all ? experts - first.length : parts.reduce((sum, part) => sum + ("keep" in part && part.keep === "top" ? part.active : 0), 0) }
 }
+const members = (select: Select): ReadonlyArray<Exclude<Select, { readonly union: unknown }>> => "union" in select ? select.union.flatMap(members) : [select]
 /** How many experts each token visits. */
 export const active = (router: Router, experts: number): number => {
-  const { fixed, top } = kept(router.select, experts)
-  return fixed.length + top
+  const { first, top } = kept(router.select, experts)
+  return first.length + top
 }
 /** Whether any weight or choice depends on the scores: with one fixed expert of weight one nothing does. */
 export const scored = (router: Router, experts: number): boolean => {
-  const { fixed, top } = kept(router.select, experts)
-  return top + fixed.length > 1 ? true : top === 1 ? experts > 1 : router.weight === "prob" && experts > 1
+  const { first, top } = kept(router.select, experts)
+  return top + first.length > 1 ? true : top === 1 ? experts > 1 : router.weight === "prob" && experts > 1
 }
 /**
  * Which logits the language-model loss trains through the weights; choosing itself has no gradient. "all" the experts', the "chosen"

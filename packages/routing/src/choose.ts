@@ -10,12 +10,12 @@ import { kept, type Select } from "./Router.ts"
 const lift = 2 ** 100
 
 export const choose = (logits: Tensor.Tensor, select: Select): Tensor.Tensor => {
-  const experts = logits.shape[1]!, { fixed, top } = kept(select, experts)
+  const experts = logits.shape[1]!, { first, top } = kept(select, experts)
   const ranked = Op.stopGradient(logits)
-  if (fixed.length === 0) return Op.topK(ranked, top)
+  if (first.length === 0) return Op.topK(ranked, top)
   const lifted = Array.from({ length: experts }, (_, expert) => {
-    const rank = fixed.indexOf(expert), column = Op.sliceColumns(ranked, expert, 1) // [rows, 1]
-    return rank < 0 ? column : Op.affine(column, { scale: 0, shift: (fixed.length - rank) * lift })
+    const rank = first.indexOf(expert), column = Op.sliceColumns(ranked, expert, 1) // [rows, 1]
+    return rank < 0 ? column : Op.affine(column, { scale: 0, shift: (first.length - rank) * lift })
   })
-  return Op.topK(Op.joinColumns(lifted), fixed.length + top)
+  return Op.topK(Op.joinColumns(lifted), first.length + top)
 }

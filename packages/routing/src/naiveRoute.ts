@@ -20,7 +20,7 @@ export const naiveRoute = (router: Router, input: NaiveInput): Array<NaiveDecisi
   const decisions: Array<NaiveDecision> = []
   for (let sequence = 0; sequence < batch; sequence++) for (let token = 0; token < tokens; token++) {
     const row = sequence * tokens + token
-    const seen = new Array<number>(hidden).fill(0)
+    const seen = Array.from({ length: hidden }, () => 0)
     let total = 0
     for (let s = 0; s <= token; s++) {
       const share = router.unit.of === "token" ? (s === token ? 1 : 0) : router.unit.pool === "mean" ? 1 : router.unit.decay ** (token - s)

@@ -1,0 +1,85 @@
+import { describe, expect, test } from "@jest/globals"
+import { Checkpoint, type Corpus, Model, Random, Table, type Tables, Tokenizer, Weights } from "@switchyard/core"
+import { Device, plainDevice } from "@switchyard/gpu"
+import { Effect, Exit } from "effect"
+import { naiveRoute } from "./naiveRoute.ts"
+import * as Router from "./Router.ts"
+import * as Trace from "./Trace.ts"
+
+const experts = 4, hidden = 8, tokenizer = Tokenizer.bytes()
+const model = (router: Router.Router) => ({
+  family: "switchyard", vocabulary: tokenizer.vocabulary, hidden, layers: 2, heads: 2, keyValueHeads: 1, headSize: 4, contextLength: 16,
+  normEpsilon: 1e-5, ropeTheta: 10_000, tiedEmbeddings: true, extra: {},
+  feedForward: { kind: "mixture", inner: 6, experts, active: Router.active(router, experts), expert: { kind: "full" }, router, routerTensors: Router.tensors(router, { experts, hidden }) }
+}) satisfies Model.Model
+const weights = (of: Model.Model) => Weights.fromMemory(Object.fromEntries(Model.tensors(of).map(({ name, shape }) =>
+  [name, { shape, data: Random.fillNormal(Random.make(2, name), new Float32Array(shape.reduce((a, b) => a * b, 1)), name.endsWith("norm") ? { mean: 1, deviation: 0 } : { deviation: 0.5 }) }])))
+const mixture = (router: Router.Router) => { const of = model(router); return Checkpoint.make({ model: of, weights: weights(of), tokenizer }) }
+const corpus = (domain: string, texts: ReadonlyArray<string>): Corpus.Corpus => ({ kind: "corpus", header: { domain }, domain, documents: texts.map((text, at) => ({ id: String(at), text, split: "report" })) })
+const texts = { sea: corpus("sea", ["Call me Ishmael. Some years ago", "never mind how long"]), law: corpus("law", ["THE SOFTWARE IS PROVIDED \"AS IS\", WITHOUT WARRANTY OF ANY KIND"]) }
+
+interface Captured { readonly table: Table.Table<Tables.Trace>; readonly plan: unknown; readonly measured: ReadonlyArray<unknown>; readonly progress: ReadonlyArray<number> }
+/** Runs the stage as a pipeline would. */
+const capture = (router: Router.Router, options: Parameters<typeof Trace.capture>[2], from: Readonly<Record<string, Corpus.Corpus>> = texts): Effect.Effect<Captured, unknown> => {
+  const measured: Array<unknown> = [], progress: Array<number> = [], { definition } = Trace.capture
+  const context = { key: "k", keys: {}, seed: 0, progress: (done: number) => Effect.sync(() => { progress.push(done) }), metric: () => Effect.void, actual: (each: unknown) => Effect.sync(() => { measured.push(each) }) }
+  return Effect.scoped(Effect.gen(function*() {
+    const given = mixture(router), all = { batch: 3, run: "r", ...options }
+    const plan = yield* definition.describe({ mixture: { ...given.header, key: "m" }, texts: Object.fromEntries(Object.keys(from).map((name) => [name, { domain: name, key: name }])) }, all)
+    const table = (yield* definition.run({ mixture: given, texts: from }, all, context)) as Table.Table<Tables.Trace>
+    return { table, plan, measured, progress }
+  })).pipe(Effect.provideService(Device.Device, Device.Device.of(plainDevice()))) as Effect.Effect<unknown> as Effect.Effect<Captured, unknown>
+}
+
+describe("Trace.capture", () => {
+  test("each token of the text once, for each layer and rank, in order", async () => {
+    const { progress, table } = await Effect.runPromise(capture(Router.topK({ active: 2 }), { split: "report", tokens: 1000 }))
+    const rows = Table.rows(table)
+    const all = Object.keys(texts).sort().flatMap((domain) => texts[domain as "sea"].documents.flatMap(({ text }, document) => [...tokenizer.encode(text)].map((_, position) => ({ domain, document, position }))))
+    expect(rows.length).toBe(all.length * 2 * 2)
+    all.forEach((expected, at) => { for (let i = 0; i < 4; i++) expect(rows[at * 4 + i]).toMatchObject({ ...expected, run: "r", layer: i >> 1, rank: i & 1, dropped: false }) })
+    // the token fed at position p is the document's token before p; the first is the beginning of text
+    const sea = rows.filter(({ document, domain, layer, rank }) => domain === "sea" && document === 1 && layer === 0 && rank === 0).map(({ token }) => token)
+    expect(sea).toEqual([tokenizer.bos, ...tokenizer.encode("never mind how long")].slice(0, -1))
+    expect(progress.at(-1)).toBe(all.length)
+  })
+  test("what it says is what the router decided: the first layer's choices by loops over the embedding's rows", async () => {
+    // attention's output matrix is zero in this model's first layer, so its feed-forward sees the normalised embedding alone
+    const router = Router.topK({ active: 2 }), given = mixture(router), embedding = await Effect.runPromise(given.weights.read("embedding")), weight = await Effect.runPromise(given.weights.read("layers.0.router.weight"))
+    const still = Weights.overlay(given.weights, Weights.fromMemory({ "layers.0.attention.output": { shape: [hidden, hidden], data: new Float32Array(hidden * hidden) } }))
+    const { definition } = Trace.capture
+    const table = await Effect.runPromise(Effect.scoped(definition.run({ mixture: { ...given, weights: still }, texts }, { split: "report", tokens: 40, batch: 2, run: "r" },
+      { progress: () => Effect.void, actual: () => Effect.void })).pipe(Effect.provideService(Device.Device, Device.Device.of(plainDevice()))) as Effect.Effect<Table.Table<Tables.Trace>>)
+    const rows = Table.rows(table).filter(({ layer }) => layer === 0)
+    for (let at = 0; at < rows.length; at += 2) {
+      const state = [...embedding.subarray(rows[at]!.token * hidden, (rows[at]!.token + 1) * hidden)], norm = Math.sqrt(state.reduce((sum, each) => sum + each * each, 0) / hidden + 1e-5)
+      const [decision] = naiveRoute(router, { x: state.map((each) => each / norm), batch: 1, tokens: 1, hidden, experts, tensors: { weight } })
+      for (const rank of [0, 1]) {
+        expect(rows[at + rank]!.expert).toBe(decision!.experts[rank])
+        expect(rows[at + rank]!.weight).toBeCloseTo(decision!.weights[rank]!, 4)
+        expect(rows[at + rank]!.logit).toBeCloseTo(decision!.logits[decision!.experts[rank]!]!, 4)
+      }
+    }
+    expect(rows.length).toBe(40 * 2)
+  })
+  test("a likelihood router's trace has all experts, the first token undecided", async () => {
+    const { table } = await Effect.runPromise(capture(Router.likelihood(), { split: "report", tokens: 10 }, { sea: texts.sea }))
+    const first = Table.rows(table).slice(0, experts)
+    expect(first.map(({ weight }) => weight)).toEqual([0.25, 0.25, 0.25, 0.25])
+    expect(first.map(({ expert }) => expert)).toEqual([0, 1, 2, 3])
+  })
+  test("the plan: rows, and FLOPs within 20 % of the measured, also when the batch is not full", async () => {
+    const { measured, plan, table } = await Effect.runPromise(capture(Router.topK({ active: 2 }), { split: "report", tokens: 64 }))
+    const { cost, header } = plan as { header: { rows: number }; cost: { flops: number; deviceBytes: number } }, actual = measured[0] as { flops: number; deviceBytes: number }
+    expect(header.rows).toBe(Table.rows(table).length)
+    expect(Math.abs(actual.flops / cost.flops - 1)).toBeLessThan(0.2)
+    expect(Math.abs(actual.deviceBytes / cost.deviceBytes - 1)).toBeLessThan(0.2)
+  })
+  test("an empty split and a router that cannot be are typed errors", async () => {
+    const fails = async (effect: Effect.Effect<unknown, unknown, unknown>) => { const error = Exit.findErrorOption(await Effect.runPromiseExit(effect as Effect.Effect<unknown, unknown>)); return error._tag === "Some" ? error.value : undefined }
+    expect(await fails(capture(Router.topK({ active: 2 }), { split: "train", tokens: 10 }))).toMatchObject({ _tag: "CorpusError" })
+    const broken = { ...mixture(Router.topK({ active: 2 })).header, key: "m" } as { model: Model.Model; key: string }
+    const described = Trace.capture.definition.describe({ mixture: { ...broken, model: { ...broken.model, feedForward: { ...broken.model.feedForward, router: {} } } }, texts: {} }, { split: "report", tokens: 10, batch: 1, run: "r" })
+    expect(await fails(described)).toMatchObject({ _tag: "RouterError" })
+  })
+})
