@@ -107,16 +107,19 @@ export const report = Stage.make("evaluate/report", {
   }
 })
 
-type Options = Parameters<typeof report>[3]
+type Options = Omit<Parameters<typeof report>[3], "trace">
 
 /**
  * Scores every model on every text and reports them together. Options: as `report`, and `logs`: training logs to plot.
  *
  * Each model is a node of its own, so a change of one leaves the others' scores remembered.
  */
-export const compare = <E1 = never, R1 = never, E2 = never, R2 = never, E3 = never, R3 = never>(
+export const compare = <E1 = never, R1 = never, E2 = never, R2 = never, E3 = never, R3 = never, E4 = never, R4 = never>(
   models: Readonly<Record<string, Stage.Node<Checkpoint.Checkpoint<"dense"> | Checkpoint.Checkpoint<"mixture">, E1, R1>>>, texts: Readonly<Record<string, Stage.Node<Corpus.Corpus, E2, R2>>>,
-  { logs = {}, ...options }: Options & { readonly logs?: Readonly<Record<string, Stage.Node<Table.Table<Tables.TrainLog>, E3, R3>>> }
+  { logs = {}, ...options }: Options & {
+    readonly logs?: Readonly<Record<string, Stage.Node<Table.Table<Tables.TrainLog>, E3, R3>>>
+    readonly trace?: Stage.Node<Table.Table<Tables.Trace>, E4, R4>
+  }
 ) => {
   const scored = Pipeline.each(models, (model) => score(model, texts, { task: options.task }))
   return report(scored, Pipeline.each(scored, ({ facts }) => facts), logs, options)

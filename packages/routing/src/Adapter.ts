@@ -4,8 +4,8 @@
  * Feed-forward only, so that an adapter folds exactly into a full expert. Kept as a plain peft folder (peft.ts).
  * Paper: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021.
  */
-import { Artifact as Kept, File, Model, type Safetensors, Weights } from "@switchyard/core"
-import { Effect } from "effect"
+import { Artifact as Kept, Checkpoint, File, Model, type Safetensors, Stage, Weights } from "@switchyard/core"
+import { Effect, Schema } from "effect"
 import * as peft from "./peft.ts"
 
 export { AdapterError } from "./peft.ts"
@@ -89,3 +89,19 @@ export const fold = (weights: Weights.Weights, { header: { model, rank, scale },
     return out
   }))
 }
+
+/** Stage: the base with the adapter folded in, a dense model of its own. Fails: AdapterError, before any work, on an adapter of another base. */
+export const apply = Stage.make("adapter/apply", {
+  version: 1,
+  inputs: [Stage.one("base", Checkpoint.Dense), Stage.one("adapter", Artifact)],
+  options: Schema.Struct({}),
+  output: Checkpoint.Dense,
+  *describe({ adapter, base: { key, ...header } }) {
+    yield* requireBase("given", adapter, key)
+    return { header, cost: { bytesRead: 4 * Model.parameters(header.model), bytesWritten: 4 * Model.parameters(header.model) } }
+  },
+  *run({ adapter, base }, _, context) {
+    yield* Effect.void
+    return Checkpoint.derive(base, { weights: fold(base.weights, adapter), step: { stage: "adapter/apply", key: context.key, inputs: context.keys, facts: { domains: [...adapter.header.domains], rank: adapter.header.rank } } })
+  }
+})
