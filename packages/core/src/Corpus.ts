@@ -11,7 +11,7 @@
 import { Effect, Schema } from "effect"
 import { stat } from "node:fs/promises"
 import { join } from "node:path"
-import * as Artifact from "./Artifact.ts"
+import { type Artifact, make as makeArtifact } from "./Artifact.ts"
 import { assignSplits } from "./assignSplits.ts"
 import { CorpusError } from "./CorpusError.ts"
 import * as File from "./File.ts"
@@ -150,7 +150,7 @@ const atMost = (documents: ReadonlyArray<Document>, bytes: number): ReadonlyArra
 export const of = (corpus: Corpus, split: Split): ReadonlyArray<Document> => corpus.documents.filter((document) => document.split === split)
 
 /** Kept as `corpus.json` (the header) and `documents.jsonl`. */
-const artifact: Artifact.Artifact<Corpus> = Artifact.make<Corpus>("corpus", {
+const artifact: Artifact<Corpus> = makeArtifact<Corpus>("corpus", {
   save: (corpus, directory) => Effect.andThen(
     File.write(join(directory, "documents.jsonl"), corpus.documents.map((document) => `${JSON.stringify(document)}\n`).join("")),
     File.writeJson(join(directory, "corpus.json"), corpus.header)

@@ -34,7 +34,9 @@ export const toSvg = async (spec: Spec, alt: string): Promise<string> => {
   const view = new vega.View(vega.parse(compiled.spec), { renderer: "none" })
   const svg = await view.toSVG()
   view.finalize()
-  return svg.replace(/^<svg /, `<svg role="img" aria-label="${escape(alt)}" `).replace(/ width="[\d.]+" height="[\d.]+"/, ` style="width:100%;max-width:${/ width="([\d.]+)"/.exec(svg)?.[1] ?? 720}px;height:auto"`)
+  const width = Number(/ width="([\d.]+)"/.exec(svg)?.[1] ?? 720)
+  return svg.replace(/^<svg /, `<svg role="img" aria-label="${escape(alt)}" `)
+    .replace(/ width="[\d.]+" height="[\d.]+"/, ` style="width:100%;min-width:${Math.min(540, width)}px;max-width:${width}px;height:auto"`)
 }
 
 /** Text made safe between tags and inside attributes. */
