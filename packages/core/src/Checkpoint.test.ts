@@ -177,6 +177,13 @@ describe("writing is all or nothing", () => {
     expect(await readdir(parent)).toEqual(["model"])
     expect(await readFile(join(at, "model.safetensors"))).toEqual(before)
   })
+  test("an interruption leaves nothing", async () => {
+    const parent = join(root, "interrupted"), good = made(llama)
+    await mkdir(parent)
+    const endless = { ...good, weights: Weights.make(good.weights.infos, (name, rows) => name === "norm" ? Effect.never : good.weights.read(name, rows)) }
+    await expect(Effect.runPromise(Checkpoint.write(endless, join(parent, "model")), { signal: AbortSignal.timeout(100) })).rejects.toThrow()
+    expect(await readdir(parent)).toEqual([])
+  })
   test("what a family cannot express is refused before anything is written", async () => {
     const error = await failure(Checkpoint.write(made(lowRank), join(root, "refused"), { family: "mixtral" }))
     expect(error).toMatchObject({ _tag: "CannotExpress", family: "mixtral" })

@@ -67,7 +67,7 @@ export const storedBytes = (weights: Weights.Weights): number =>
 
 type FormOf<M extends Model.Model> = M["feedForward"]["kind"]
 
-/** A checkpoint of these parts. Fails: dies when the weights lack a tensor of the model or have another shape, or when the model contradicts itself. */
+/** A checkpoint of these parts; of the weights, the model's tensors are taken. Fails: dies when the weights lack a tensor of the model or have another shape, or when the model contradicts itself. */
 export const make = <M extends Model.Model>(parts: {
   readonly model: M
   readonly weights: Weights.Weights
@@ -82,7 +82,9 @@ export const make = <M extends Model.Model>(parts: {
     if (info === undefined || info.shape.join() !== shape.join()) throw new Error(`Checkpoint.make: ${name}: expected shape [${shape}], got ${info === undefined ? "no such tensor" : `[${info.shape}]`}`)
   }
   if (tokenizer.vocabulary > model.vocabulary) throw new Error(`Checkpoint.make: axis vocabulary: the tokenizer has ${tokenizer.vocabulary}, the model ${model.vocabulary}`)
-  return { kind: "checkpoint", header: { form: model.feedForward.kind, model, tokenizer: tokenizer.hash }, model, weights, tokenizer, lineage, sideFiles }
+  const names = new Set(Model.tensors(model).map(({ name }) => name))
+  const own = weights.infos.size === names.size ? weights : Weights.select(weights, (name) => names.has(name))
+  return { kind: "checkpoint", header: { form: model.feedForward.kind, model, tokenizer: tokenizer.hash }, model, weights: own, tokenizer, lineage, sideFiles }
 }
 
 /** A checkpoint made from another by one more step: what is not given stays. Fails: as `make`. */

@@ -121,9 +121,10 @@ export const categorical = (source: Source, index: number, weights: ArrayLike<nu
   if (!(total > 0)) throw new Error("Random.categorical: every weight is zero")
   let left = uniform64(source, index) * total, last = 0
   for (let i = 0; i < weights.length; i++) {
-    if (weights[i]! === 0) continue
+    const weight = weights[i]!
+    if (weight === 0) continue
     last = i
-    left -= weights[i]!
+    left -= weight
     if (left < 0) return i
   }
   return last // rounding of the sum may leave a hair: it belongs to the last category that can be drawn
