@@ -28,6 +28,8 @@ export const Provenance = Schema.Struct({
   machine: Schema.String,
   started: Schema.String,
   seconds: Schema.Finite,
+  /** of the whole process: processor time during the stage, and the most memory it had held by its end */
+  process: Schema.Struct({ cpuSeconds: Schema.Finite, peakBytes: Schema.Finite }),
   planned: Cost,
   actual: Cost
 })

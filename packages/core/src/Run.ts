@@ -44,8 +44,11 @@ const loadTree = (steps: Steps, tree: Tree): Effect.Effect<unknown, Store.StoreE
 
 const only = (measured: Actual): Cost => Object.fromEntries(quantities.flatMap((quantity) => measured[quantity] === undefined ? [] : [[quantity, measured[quantity]]]))
 
+interface Started { readonly at: number; readonly cpuSeconds: number }
+const cpuSeconds = (): number => { const { user, system } = process.cpuUsage(); return (user + system) / 1e6 }
+
 /** Writes the outputs and the record into `making`, then puts it in place: the result exists from that rename on. */
-const finish = (pipeline: string, step: Plan.Step, making: string, result: unknown, measured: Actual, seed: number, started: number) => Effect.gen(function*() {
+const finish = (pipeline: string, step: Plan.Step, making: string, result: unknown, measured: Actual, seed: number, started: Started) => Effect.gen(function*() {
   const { root } = yield* Store.Store
   const { call, key } = step, sides = Object.entries(call.stage.sides)
   const values = sides.length === 0 ? { main: result } : result as Readonly<Record<string, unknown>>
@@ -68,7 +71,8 @@ const finish = (pipeline: string, step: Plan.Step, making: string, result: unkno
     format: 1, key, pipeline, stage: step.stage, version: call.stage.version, options: call.options as Schema.Json, seed: call.stage.seeded ? seed : null,
     inputs, files: step.files, outputs, ...measured.device === undefined ? {} : { device: measured.device },
     node: process.version, machine: `${platform()} ${arch()}, ${cpus().length} × ${cpus()[0]?.model ?? "unknown processor"}`,
-    started: new Date(started).toISOString(), seconds: (Date.now() - started) / 1000, planned: only(step.cost), actual: { bytesWritten: written, ...only(measured) }
+    started: new Date(started.at).toISOString(), seconds: (Date.now() - started.at) / 1000,
+    process: { cpuSeconds: cpuSeconds() - started.cpuSeconds, peakBytes: process.resourceUsage().maxRSS * 1024 }, planned: only(step.cost), actual: { bytesWritten: written, ...only(measured) }
   }
   yield* Store.located(root)(writeJson(join(making, "provenance.json"), record))
   yield* Store.keep(key, making)
@@ -78,7 +82,7 @@ const finish = (pipeline: string, step: Plan.Step, making: string, result: unkno
 /** One attempt at a stage, in a scope of its own. */
 const work = (pipeline: string, steps: Steps, step: Plan.Step, seed: number) => Effect.scoped(Effect.gen(function*() {
   const store = yield* Store.Store
-  const { call, key, stage } = step, at = { stage, key }, started = Date.now()
+  const { call, key, stage } = step, at = { stage, key }, started: Started = { at: Date.now(), cpuSeconds: cpuSeconds() }
   const making = yield* Store.begin(key), directory = join(making, "main")
   yield* Store.located(store.root)(attempt("write", directory, () => mkdir(directory)))
   const inputs: Record<string, unknown> = {}
@@ -97,7 +101,7 @@ const work = (pipeline: string, steps: Steps, step: Plan.Step, seed: number) => 
   }
   const result: unknown = yield* call.stage.run(inputs, Schema.decodeUnknownSync(call.stage.options)(call.options), context)
   yield* Effect.uninterruptible(finish(pipeline, step, making, result, measured, seed, started))
-  return (Date.now() - started) / 1000
+  return (Date.now() - started.at) / 1000
 })) as Effect.Effect<number, unknown, Store.Store>
 const quietly = <A, E, R>(effect: Effect.Effect<A, E | Store.StoreError, R>): Effect.Effect<A, E, R> =>
   Effect.mapError(effect, (error) => { if (error instanceof Store.StoreError) throw error; return error })

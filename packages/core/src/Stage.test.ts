@@ -125,7 +125,7 @@ test("kinds, errors and needs are inferred; mistakes do not compile (checked by 
     Pipeline.main((flags) => Pipeline.make("p", () => ({ seed: load({ at: file(flags.text) }), law: lora(load({ at: file(flags.text) }), { text: file("law"), rank: flags.rank }) })),
       (flags) => Layer.succeed(Gpu, Gpu.of({ name: flags.device })), import.meta, {
         flags: { rank: Flag.Int("rank").pipe(Flag.withDefault(8)), text: Flag.String("text") },
-        after: ({ law }, { out, rows, flags }) => Effect.sync(() => { is<Equal<typeof law, Adapter>>(); is<Equal<typeof flags.rank, number>>(); is<Equal<typeof out, string>>(); return rows }) as Effect.Effect<never, Mismatch, Gpu>
+        after: ({ law }, { out, rows, flags }) => Effect.sync(() => { is<Equal<typeof law, Adapter>>(); is<Equal<typeof flags.rank, number>>(); is<Equal<typeof out, string>>(); return rows })
       })
     // @ts-expect-error the layer lacks Gpu here too
     Pipeline.main((flags) => Pipeline.make("p", () => ({ law: lora(load({ at: file("x") }), { text: file("law"), rank: flags.rank }) })), Layer.empty, import.meta, { flags: { rank: Flag.Int("rank") } })

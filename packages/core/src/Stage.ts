@@ -31,7 +31,7 @@ export interface Actual extends Cost { readonly device?: string }
 
 /** The stage's own saved state: a folder of files. It outlives a killed process and is gone once the stage has finished. */
 export interface Resume {
-  /** The folder last saved under this key, or undefined when the stage starts from nothing. */
+  /** The folder last saved under this key, or undefined when the stage starts from nothing. Read it before the first `save`, which removes it. */
   readonly last: string | undefined
   /** Keeps what `write` puts into the given empty folder; the state before it goes only when the new one is whole and on the disk. */
   readonly save: <E, R>(write: (directory: string) => Effect.Effect<void, E, R>) => Effect.Effect<void, E, R>

@@ -42,7 +42,7 @@ export interface Options<O extends Outputs, F extends Specs, E, R> {
   /** The script's own flags, of effect/cli. */
   readonly flags?: F
   /** Once everything is there, computed now or kept: writes what people want to see into `out`. */
-  readonly after?: (values: Values<O>, outcome: Outcome<Flags & Parsed<F>>) => Effect.Effect<void, E, R>
+  readonly after?: (values: Values<O>, outcome: Outcome<Flags & Parsed<F>>) => Effect.Effect<unknown, E, R>
 }
 
 /** What the layer must give. While the compiler does not know the pipeline yet, since it is a function of flags not yet known, nothing. */
