@@ -14,6 +14,7 @@ import { keep } from "./ops/keep.ts"
 import { sumAll } from "./ops/sumAll.ts"
 import * as Recording from "./Recording.ts"
 import { kept, type Tensor } from "./Tensor.ts"
+import { openSoftware } from "./webgpu/software.ts"
 
 interface About { readonly sizes: Record<string, number>; readonly batch: number; readonly tokens: number; readonly rates: ReadonlyArray<number>; readonly norms: ReadonlyArray<number>; readonly clip: number; readonly adamw: { readonly betas: readonly [number, number]; readonly eps: number; readonly weight_decay: number } }
 interface Fixture { readonly about: About; readonly model: Model.Model; readonly tensors: ReadonlyMap<string, Float32Array>; readonly weights: Weights.Weights }
@@ -48,6 +49,7 @@ const devices: ReadonlyArray<readonly [string, Effect.Effect<Service, Failure, S
   ["plain f32", Effect.succeed(plainDevice()), 1e-5],
   ["host", hostDevice({ workers: 0 }), 1e-5]
 ]
+const software: (typeof devices)[number] = ["software", Effect.map(openSoftware(), ({ service }) => service), 0] // slow to start: once
 
 describe.each(["tied", "untied"])("a tiny Llama with %s embeddings", (name) => {
   let fixture: Fixture
@@ -64,7 +66,7 @@ describe.each(["tied", "untied"])("a tiny Llama with %s embeddings", (name) => {
   })))
   const expected = (key: string) => fixture.tensors.get(key)!
 
-  test.each(devices.slice(1))("logits, losses, hidden states and gradients on %s", (_device, device) => run(device, (arena, decoder, ids, targets) => Effect.gen(function*() {
+  test.each([...devices.slice(1), ...(name === "tied" ? [software] : [])])("logits, losses, hidden states and gradients on %s", (_device, device) => run(device, (arena, decoder, ids, targets) => Effect.gen(function*() {
     const { about: { batch, tokens } } = fixture, taps = new Map<string, Tensor>()
     const { outputs } = yield* Effect.sync(() => Recording.record(() => {
       const logits = Decoder.forward(decoder, ids, { batch, tokens, tap: (point, layer, x) => { taps.set(`${point} ${layer}`, keep(x)) } })
