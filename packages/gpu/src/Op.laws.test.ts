@@ -24,6 +24,11 @@ const run = (inputs: ReadonlyArray<{ readonly tensor: Tensor; readonly data: Flo
 const number = fc.double({ min: -4, max: 4, noNaN: true })
 const numbers = (length: number) => fc.array(number, { minLength: length, maxLength: length })
 const close = (a: Numbers, b: Numbers) => { expect(a.length).toBe(b.length); a.forEach((x, at) => expect(Math.abs(x - b[at]!)).toBeLessThan(1e-9)) }
+const lengthAt = (values: Numbers, at: number) => Math.hypot(values[at]!, values[at + 2]!)
+/** [2, rows, columns] → [2, columns, rows] */
+const swap = (x: Numbers, rows: number, columns: number) => x.map((_, at) => { const i = Math.floor(at / (rows * columns)), rest = at % (rows * columns); return x[i * rows * columns + rest % rows * columns + Math.floor(rest / rows)]! })
+/** The output, and gradients of half its squared length. */
+const outputAndGradients = (out: Tensor, inputs: ReadonlyArray<Tensor>) => [out, ...Gradient.of(Op.sumAll(Op.multiply(out, Op.stopGradient(out))), inputs)]
 const laws = { numRuns: 40, seed: 20 }
 
 describe("sorting", () => {
@@ -86,8 +91,7 @@ describe("causality and rotation", () => {
       return [out, Gradient.of(Op.sumAll(Op.multiply(out, Op.stopGradient(out))), [a!])[0]!]
     })
     close(back!, x)
-    const length = (values: Numbers, at: number) => Math.hypot(values[at]!, values[at + 2]!)
-    for (const at of [0, 1, 4, 5, 8, 21]) expect(length(turned!, at)).toBeCloseTo(length(x, at), 9)
+    for (const at of [0, 1, 4, 5, 8, 21]) expect(lengthAt(turned!, at)).toBeCloseTo(lengthAt(x, at), 9)
   }), laws))
   test("attention with grouped queries and a window is a naive loop over heads, queries and keys", () => fc.assert(fc.asyncProperty(numbers(2 * 4 * 8), numbers(2 * 4 * 4), numbers(2 * 4 * 4), fc.nat(3), async (q, k, v, window) => {
     const batch = 2, tokens = 4, heads = 4, keyValueHeads = 2, headSize = 2
@@ -105,16 +109,14 @@ describe("causality and rotation", () => {
 describe("products", () => {
   test("matmul in its three layouts, batched, is the sum written out", () => fc.assert(fc.asyncProperty(numbers(12), numbers(16), async (a, b) => {
     const expected = [0, 1].flatMap((i) => [0, 1, 2].flatMap((row) => [0, 1, 2, 3].map((column) => 0.5 * (a[i * 6 + row * 2]! * b[i * 8 + column]! + a[i * 6 + row * 2 + 1]! * b[i * 8 + 4 + column]!))))
-    const swap = (x: Numbers, rows: number, columns: number) => x.map((_, at) => { const i = Math.floor(at / (rows * columns)), rest = at % (rows * columns); return x[i * rows * columns + rest % rows * columns + Math.floor(rest / rows)]! }) // [2, rows, columns] → [2, columns, rows]
     const [plain, transposedB, transposedA] = await run([reals([2, 3, 2], a), reals([2, 2, 4], b), reals([2, 4, 2], swap(b, 2, 4)), reals([2, 2, 3], swap(a, 3, 2))], (x, y, yT, xT) =>
       [Op.matmul(x!, y!, { alpha: 0.5 }), Op.matmul(x!, yT!, { alpha: 0.5, transposeB: true }), Op.matmul(xT!, y!, { alpha: 0.5, transposeA: true })])
     for (const result of [plain, transposedB, transposedA]) close(result!, expected)
   }), laws))
   test("adaptedLinear is linear plus lowRank, and so are its gradients", () => fc.assert(fc.asyncProperty(numbers(6), numbers(8), numbers(2), numbers(4), async (x, weight, a, b) => {
-    const both = (out: Tensor, inputs: ReadonlyArray<Tensor>) => [out, ...Gradient.of(Op.sumAll(Op.multiply(out, Op.stopGradient(out))), inputs)]
     const inputs = () => [reals([3, 2], x), reals([4, 2], weight), reals([1, 2], a), reals([4, 1], b)]
-    const fused = await run(inputs(), (...t) => both(Op.adaptedLinear(t[0]!, t[1]!, { a: t[2]!, b: t[3]!, scale: 1.5 }), t))
-    const composed = await run(inputs(), (...t) => both(Op.add(Op.linear(t[0]!, t[1]!), Op.lowRank(t[0]!, t[2]!, t[3]!, 1.5)), t))
+    const fused = await run(inputs(), (...t) => outputAndGradients(Op.adaptedLinear(t[0]!, t[1]!, { a: t[2]!, b: t[3]!, scale: 1.5 }), t))
+    const composed = await run(inputs(), (...t) => outputAndGradients(Op.add(Op.linear(t[0]!, t[1]!), Op.lowRank(t[0]!, t[2]!, t[3]!, 1.5)), t))
     fused.forEach((values, at) => values.forEach((value, i) => expect(Math.abs(value - composed[at]![i]!)).toBeLessThan(1e-8 * (1 + Math.abs(value)))))
   }), laws))
 })
