@@ -223,6 +223,19 @@ describe("going wrong", () => {
   })
 })
 
+test("what killed processes left behind goes with the next run that changes the store", async () => {
+  const one = Pipeline.make("p", () => ({ a: load({ at: at("law") }) }))
+  await go(Pipeline.run(one))
+  const [key] = folders()
+  mkdirSync(join(root, "resume", key!, "7"), { recursive: true }) // killed after its result was kept
+  mkdirSync(join(root, "resume", "other", ".8.1-ab.tmp"), { recursive: true })
+  mkdirSync(join(root, "resume", "other", "7"))
+  mkdirSync(join(root, "results", ".x.1-ab.tmp"))
+  await go(Pipeline.run(Pipeline.make("p", () => ({ a: load({ at: at("code") }) }))))
+  expect(readdirSync(join(root, "resume"), { recursive: true }).sort()).toEqual(["other", join("other", "7")])
+  expect(folders()).toHaveLength(2)
+})
+
 test("stages run one at a time; more when asked, and never more than memory allows", async () => {
   const most = async (options: { concurrency?: number }, deviceBytes: number) => {
     let now = 0, peak = 0

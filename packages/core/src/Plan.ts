@@ -125,7 +125,7 @@ export const walk = (outputs: Outputs, options: Options): Effect.Effect<Readonly
   }
   for (const call of options.everything === true ? all : leaves(outputs).map((node) => node.call)) need(call)
 
-  const steps = new Map<string, Step>(), headers = new Map<string, { readonly main: unknown; readonly sides: Readonly<Record<string, unknown>> }>()
+  const found = new Map<string, Step>(), headers = new Map<string, { readonly main: unknown; readonly sides: Readonly<Record<string, unknown>> }>()
   for (const call of all) {
     const { key, files } = keyed.get(call.id)!, record = records.get(call.id)
     const about = (node: Any) => {
@@ -138,11 +138,11 @@ export const walk = (outputs: Outputs, options: Options): Effect.Effect<Readonly
     headers.set(call.id, { main: described.header, sides: described.sides ?? {} })
     const status = record !== undefined ? "kept" : needed.has(call.id) ? "to do" : "not needed"
     if (status === "to do") yield* refuse(call.stage.name, described.cost, limits)
-    steps.set(call.id, {
+    found.set(call.id, {
       stage: call.stage.name, key, status, cached: record !== undefined, header: described.header, cost: described.cost,
       inputs: Object.fromEntries(Object.entries(call.inputs).flatMap(([input, tree]) => named(input, tree).map(([name, node]) => [name, keyOf(keyed, node)]))),
       actual: record?.actual, seconds: record?.seconds, call, record, files
     })
   }
-  return steps
+  return found
 })

@@ -150,7 +150,7 @@ export const make = <
   const call = (...given: ReadonlyArray<unknown>) => {
     const options: Record<string, unknown> = { ...given[definition.inputs.length] as object | undefined }
     const inputs: Record<string, Tree> = {}
-    definition.inputs.forEach((input, position) => { inputs[input.name] = given[position] as Tree })
+    definition.inputs.forEach(({ name: slot }, position) => { inputs[slot] = given[position] as Tree })
     for (const optional of Object.keys(definition.optional)) {
       if (options[optional] !== undefined) inputs[optional] = options[optional] as Tree
       delete options[optional]

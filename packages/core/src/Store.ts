@@ -106,10 +106,14 @@ export const forgetState = (key: string): Effect.Effect<void, StoreError, Store>
   }))
 })
 
-/** Removes what killed processes left half-written. Only the holder of the lock may. */
+/** Removes what killed processes left half-written, and saved states whose stage has finished. Only the holder of the lock may. */
 export const sweep: Effect.Effect<void, StoreError, Store> = Effect.flatMap(Store, ({ root }) => located(root)(attempt("remove", root, async () => {
   const folders = [root, join(root, "results"), join(root, "resume")]
-  for (const key of await readdir(join(root, "resume")).catch(() => [])) folders.push(join(root, "resume", key))
+  for (const key of await readdir(join(root, "resume")).catch(() => [])) {
+    // killed between the keeping of the result and the forgetting of the state
+    if (await stat(join(resultFolder(root, key), "provenance.json")).then(() => true, () => false)) await rm(join(root, "resume", key), { recursive: true, force: true })
+    else folders.push(join(root, "resume", key))
+  }
   for (const folder of folders) for (const name of await readdir(folder).catch(() => [])) {
     if (isTemporaryName(name)) await rm(join(folder, name), { recursive: true, force: true })
   }

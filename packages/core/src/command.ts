@@ -96,10 +96,10 @@ export const start = async (program: Program, meta: { readonly url: string }): P
     return
   }
   const name = options.name ?? (typeof program.pipeline === "function" ? basename(fileURLToPath(meta.url)).replace(/\.\w+$/, "") : program.pipeline.name)
-  const flags = { ...options.flags, ...specs(`runs/${name}`) }
+  const given = { ...options.flags, ...specs(`runs/${name}`) }
   const command = (verb: string, about: string, work: (pipeline: Pipeline.Pipeline<Outputs>, flags: Main.Flags) => Work, needsLayer: boolean) =>
-    Command.make(verb, flags, (given) => Effect.suspend(() => {
-      const flags = given as unknown as Main.Flags
+    Command.make(verb, given, (parsed) => Effect.suspend(() => {
+      const flags = parsed as unknown as Main.Flags
       const done = work(typeof program.pipeline === "function" ? program.pipeline(flags) : program.pipeline, flags)
       const layer = !needsLayer ? Layer.empty : typeof program.layer === "function" ? program.layer(flags) : program.layer
       return done.pipe(Effect.provide(layer), Effect.provide(Store.layer(flags.store)), Effect.provideService(Pipeline.Seed, flags.seed)) as Effect.Effect<void, unknown>
