@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals"
-import { Gradient, Op, plainDevice, Recording, Tensor } from "@switchyard/gpu"
-import { Effect, Schema } from "effect"
+import { Device, Gradient, Op, plainDevice, Recording, Tensor } from "@switchyard/gpu"
+import { Effect, type Layer, Schema } from "effect"
 import * as Balance from "./Balance.ts"
 import { route } from "./route.ts"
 import * as Router from "./Router.ts"
@@ -67,6 +67,28 @@ describe("replicas", () => {
   test("shares and visits are the only things that cross them", () => {
     const program = Recording.record(() => Balance.loss(switchLoss, [decide(1)], { shares: Balance.shares(targets, x) }), { replicas: 4 })
     expect(program.steps.filter(({ kernel }) => kernel === "sumReplicas").length).toBe(2)
+  })
+  test("their parts add to the loss that one replica has of the whole batch, and so do the gradients", async () => {
+    const rows = 6, numbers = Float32Array.of(1, 0, 0.5, 0, 0, 2, 3, 1, -1, 1, 0, 0.2), ids = Uint32Array.from([1, 2, Op.noTarget, 4, 5, Op.noTarget])
+    const measureOn = (replicas: number, device: Layer.Layer<Device.Device, Device.Failure>) => Effect.gen(function*() {
+      const share = rows / replicas, x = Tensor.kept([share, 2], { sharded: true }), targets = Tensor.kept([share], { dtype: "u32", sharded: true })
+      const program = Recording.record(() => {
+        const decision = route(Router.topK({ active: 1 }), x, { batch: 1, tokens: share, experts: 2, tensors: { weight } }), shares = Balance.shares(targets, x)
+        const total = Op.add(Balance.loss(switchLoss, [decision], { shares }), Balance.loss(zLoss, [decision], { shares })), [gradient] = Gradient.of(total, [weight])
+        const found = [total, gradient!, ...Object.values(Balance.observe(decision, { shares }))].map((tensor) => Op.keep(tensor))
+        Recording.sumReplicas(found.slice(0, 2))
+        return found
+      }, { replicas })
+      const arena = yield* (yield* Device.Device).arena
+      yield* Effect.all([arena.upload(x, numbers), arena.upload(targets, ids), arena.upload(weight, Float32Array.of(1, 0.3, -0.2, 1))], { discard: true })
+      yield* arena.submit(program)
+      return (yield* Effect.forEach(program.outputs, arena.read)).flatMap((data) => [...data])
+    }).pipe(Effect.scoped, Effect.provide(device), Effect.runPromise)
+    const whole = await measureOn(1, Device.plain()), parts = await measureOn(2, Device.host({ workers: 2 }))
+    expect(parts.length).toBe(1 + 4 + 2 + 1 + 1)
+    parts.forEach((value, at) => expect(value).toBeCloseTo(whole[at]!, 5))
+  })
+  test("the z-loss crosses nothing", () => {
     const z = Recording.record(() => Balance.loss(zLoss, [decide(1)]), { replicas: 4 })
     expect(z.steps.some(({ kernel }) => kernel === "sumReplicas")).toBe(false)
   })

@@ -7,6 +7,7 @@ import { route } from "./route.ts"
 import * as Router from "./Router.ts"
 import { routers } from "./routers.ts"
 import { runOnce } from "./runOnce.ts"
+import { onEachDevice } from "./testDevices.ts"
 
 const text = `The Software is provided "as is", without warranty of any kind; 它在第一行。 Call me Ishmael. Some years ago, never mind how long precisely, having little`
 const batch = 3, tokens = 40, hidden = 12, experts = 6, rows = batch * tokens
@@ -40,22 +41,18 @@ const apart = (a: ArrayLike<number>, b: ReadonlyArray<number>) => {
   return b.reduce((worst, value, i) => Math.max(worst, Math.abs(value - a[i]!)), 0)
 }
 
-const precisions = [["f64", 1e-9], ["f32", 2e-5]] as const
-describe.each(precisions)("every named router equals the per-token loop, plain device in %s", (precision, tolerance) => {
-  test.each(Object.entries(routers))("%s", async (_, { router }) => {
-    const oracle = naive(router), found = await decide(plainDevice({ precision }), router)
+onEachDevice((device, precise) => {
+  const tolerance = precise ? 1e-9 : 2e-5
+  test.each(Object.entries(routers))("%s equals the per-token loop", async (_, { router }) => {
+    const oracle = naive(router), found = await decide(device(), router)
     expect(apart(found.logits, oracle.flatMap(({ logits }) => logits))).toBeLessThan(tolerance * 10)
     expect(apart(found.probabilities, oracle.flatMap(({ probabilities }) => probabilities))).toBeLessThan(tolerance)
     expect([...found.experts]).toEqual(oracle.flatMap(({ experts }) => experts))
     expect(apart(found.weights, oracle.flatMap(({ weights }) => weights))).toBeLessThan(tolerance)
     expect([...found.load]).toEqual(Array.from({ length: experts }, (_, e) => oracle.flatMap(({ experts }) => experts).filter((each) => each === e).length))
   })
-})
-
-describe("sorting", () => {
   test("order lists slots by expert and row; places is its inverse; offsets bound each expert", async () => {
-    const router = Router.topK({ active: 2 })
-    const { experts: chosen, offsets, order, places } = await decide(plainDevice(), router)
+    const { experts: chosen, offsets, order, places } = await decide(device(), Router.topK({ active: 2 }))
     const slots = [...chosen.keys()].sort((a, b) => chosen[a]! - chosen[b]! || a - b)
     expect([...order]).toEqual(slots)
     slots.forEach((slot, place) => expect(places[slot]).toBe(place))
@@ -63,7 +60,7 @@ describe("sorting", () => {
     expect(offsets[experts]).toBe(rows * 2)
   })
   test("ties go to the lowest number", async () => {
-    const found = await decide(plainDevice(), Router.topK({ active: 3 }), new Float32Array(rows * hidden))
+    const found = await decide(device(), Router.topK({ active: 3 }), new Float32Array(rows * hidden))
     expect([...found.experts.subarray(0, 3)]).toEqual([0, 1, 2])
   })
 })
