@@ -136,14 +136,14 @@ export const fromIPC = <D extends Definition>(definition: D, bytes: Uint8Array, 
   if (version !== String(definition.version)) {
     return yield* fail(`the file has version ${version}, this program reads ${definition.version}`, "Make the file again with this version")
   }
-  for (const column of Object.keys(definition.columns).filter((name) => !name.endsWith("*"))) {
-    if (table.getChild(column) === null) return yield* fail(`column ${column} is missing`, "Make the file again")
+  for (const wanted of Object.keys(definition.columns)) {
+    if (!wanted.endsWith("*") && table.getChild(wanted) === null) return yield* fail(`column ${wanted} is missing`, "Make the file again")
   }
-  for (const column of table.schema.names.map(String)) {
-    const kind = kindOf(definition, column)
-    if (kind === undefined) return yield* fail(`column ${column} is not declared`, "Raise the version of a table whose columns change")
-    const problem = Column.problem(kind, table.getChild(column)!)
-    if (problem !== undefined) return yield* fail(`column ${column} ${problem}`, "Make the file again")
+  for (const found of table.schema.names.map(String)) {
+    const kind = kindOf(definition, found)
+    if (kind === undefined) return yield* fail(`column ${found} is not declared`, "Raise the version of a table whose columns change")
+    const problem = Column.problem(kind, table.getChild(found)!)
+    if (problem !== undefined) return yield* fail(`column ${found} ${problem}`, "Make the file again")
   }
   return wrap(definition, table)
 })

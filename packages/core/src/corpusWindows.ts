@@ -39,7 +39,7 @@ export const windows = (corpus: Corpus, options: {
   const { bos, eos } = yield* edges(tokenizer, corpus.domain)
   const rows: Array<Window> = []
   let bytesLeft = maximumBytes, tokensLeft = maximumTokens
-  for (const [document, { id, text: whole }] of corpus.documents.filter((document) => document.split === split).entries()) {
+  for (const [document, { id, text: whole }] of corpus.documents.filter((found) => found.split === split).entries()) {
     if (bytesLeft <= 0 || tokensLeft <= 0) break
     const text = firstBytes(whole, Math.min(documentBytes, bytesLeft))
     const size = Buffer.byteLength(text)

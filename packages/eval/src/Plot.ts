@@ -10,7 +10,7 @@ import * as vegaLite from "vega-lite"
 export type Spec = { readonly [name: string]: Schema.Json }
 
 export const series = Array.from({ length: 10 }, (_, index) => `var(--series-${index + 1})`)
-const shapes = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left", "circle", "square"]
+const shapes = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left"] // eight, so that ten colours and they repeat together only after forty
 const font = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 const config: Spec = {
@@ -42,8 +42,11 @@ export const toSvg = async (spec: Spec, alt: string): Promise<string> => {
 /** Text made safe between tags and inside attributes. */
 export const escape = (text: string): string => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;")
 
-const legend = (count: number): Spec => ({ orient: "bottom", title: null, columns: Math.min(5, count) })
-const lineLegend = (count: number): Spec => ({ ...legend(count), symbolType: "stroke", symbolStrokeWidth: 3, symbolSize: 220 })
+const legend = (names: ReadonlyArray<string>): Spec => {
+  const widest = 34 + 7 * Math.max(1, ...names.map((name) => name.length))
+  return { orient: "bottom", title: null, columns: Math.max(1, Math.min(5, names.length, Math.floor(720 / widest))) }
+}
+const lineLegend = (names: ReadonlyArray<string>): Spec => ({ ...legend(names), symbolType: "stroke", symbolStrokeWidth: 3, symbolSize: 220 })
 
 /** Loss over training, a line for each run, averaged into at most 120 points each. Units: nats per token against tokens seen. */
 export const lossCurves = (runs: Readonly<Record<string, { readonly tokens: ArrayLike<number>; readonly loss: ArrayLike<number> }>>): Spec => {
@@ -56,7 +59,7 @@ export const lossCurves = (runs: Readonly<Record<string, { readonly tokens: Arra
       let sum = 0
       for (let at = bin * width; at < to; at++) sum += loss[at]!
       return { run, tokens: tokens[to - 1]!, loss: sum / (to - bin * width) }
-    }).filter(({ loss }) => Number.isFinite(loss))
+    }).filter((point) => Number.isFinite(point.loss))
   })
   return {
     width: 720, height: 300, data: { values },
@@ -64,7 +67,7 @@ export const lossCurves = (runs: Readonly<Record<string, { readonly tokens: Arra
     encoding: {
       x: { field: "tokens", type: "quantitative", title: "tokens seen", axis: { format: "~s", grid: false, tickCount: 8 } },
       y: { field: "loss", type: "quantitative", title: "loss (nats per token)", scale: { zero: false, nice: true } },
-      color: { field: "run", type: "nominal", sort: names, legend: lineLegend(names.length) }
+      color: { field: "run", type: "nominal", sort: names, legend: lineLegend(names) }
     }
   }
 }
@@ -142,7 +145,7 @@ export const qualityBySize = (models: ReadonlyArray<Quality>, options: { readonl
       model: model.model, value: model.value, low: model.value - (model.standardError ?? 0), high: model.value + (model.standardError ?? 0), size: model[field]!
     }))
     const x: Spec = { field: "size", type: "quantitative", title, scale: { zero: false, nice: true, padding: 14 }, axis: { format: "~s", tickCount: 5, grid: false } }
-    const color: Spec = { field: "model", type: "nominal", sort: names, scale: { domain: names }, legend: legend(names.length) }
+    const color: Spec = { field: "model", type: "nominal", sort: names, scale: { domain: names }, legend: legend(names) }
     return {
       width: 310, height: 280, data: { values },
       layer: [
@@ -151,7 +154,7 @@ export const qualityBySize = (models: ReadonlyArray<Quality>, options: { readonl
           mark: { type: "point" },
           encoding: {
             x, color, y: { field: "value", type: "quantitative", title: options.quality, scale: { zero: false, nice: true } },
-            shape: { field: "model", type: "nominal", sort: names, scale: { domain: names }, legend: legend(names.length) }
+            shape: { field: "model", type: "nominal", sort: names, scale: { domain: names }, legend: legend(names) }
           }
         }
       ]
@@ -173,7 +176,7 @@ export const byPosition = (rows: ReadonlyArray<{ readonly series: string; readon
     encoding: {
       x: { field: "position", type: "quantitative", title: "position in the document (tokens)", axis: { format: "~s", grid: false }, scale: { nice: false } },
       y: { field: "value", type: "quantitative", title: options.quantity, scale: { zero: false, nice: true }, axis: { format: options.format ?? "~g" } },
-      color: { field: "series", type: "nominal", sort: names, legend: lineLegend(names.length) }
+      color: { field: "series", type: "nominal", sort: names, legend: lineLegend(names) }
     }
   }
 }

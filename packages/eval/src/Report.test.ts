@@ -10,7 +10,7 @@ import * as Report from "./Report.ts"
 import { bytes, costs, grids, operations, withError } from "./reportTables.ts"
 
 const domains = ["fiction", "speech", "law", "code"]
-const models = ["seed", "expert fiction", "expert speech", "expert law", "expert code", "oracle", "control", "mixture", "compressed"]
+const models = ["seed", "expert fiction", "expert speech", "expert law", "expert code", "oracle", "control", "mixture", "compressed", "mixture, folder read back", "compressed, folder read back", "routed, folder read back"]
 const wave = (at: number) => Math.abs(Math.sin(at * 12.9898) * 43758.5453) % 1
 
 /** A report with every kind of part in it; its numbers are made up by a formula. */

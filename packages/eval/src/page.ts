@@ -46,7 +46,7 @@ const grid = ({ better, tasks, rows }: Grid): string => {
 const section = async ({ title, text, figures }: Section): Promise<string> => {
   const drawn = await Promise.all(figures.map(async ({ spec, alt, howToRead }) =>
     `<figure class="card">${await toSvg(spec as Spec, alt)}<figcaption><b>How to read this.</b> ${escape(howToRead)}</figcaption></figure>`))
-  return `<section><h2>${escape(title)}</h2>${text === undefined ? "" : `<p>${escape(text)}</p>`}${drawn.join("\n")}</section>`
+  return `<section><h2>${escape(title)}</h2>${(text ?? "").split("\n").filter((line) => line.trim() !== "").map((line) => `<p>${escape(line)}</p>`).join("")}${drawn.join("\n")}</section>`
 }
 
 const costTable = ({ plan, actual }: Report): string => {

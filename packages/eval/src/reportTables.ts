@@ -22,7 +22,7 @@ export const grids = (values: ReadonlyArray<Value>): ReadonlyArray<Grid> => [...
   const unit = mine[0]!.unit, better = betterOf(metric, unit)
   const tasks = [...new Set(mine.map(({ task }) => task))], models = [...new Set(mine.map(({ model }) => model))]
   const best = new Map(tasks.map((task) => {
-    const numbers = mine.filter((value) => value.task === task).map(({ value }) => value)
+    const numbers = mine.filter((found) => found.task === task).map(({ value }) => value)
     return [task, numbers.length < 2 || better === undefined ? undefined : better === "lower" ? Math.min(...numbers) : Math.max(...numbers)]
   }))
   return {
