@@ -1,4 +1,4 @@
-import { describe, expect, test } from "@jest/globals"
+import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals"
 import { Random } from "@switchyard/core"
 import { Gradient, Op, plainDevice, Recording, Tensor } from "@switchyard/gpu"
 import { Effect } from "effect"
@@ -6,9 +6,9 @@ import fc from "fast-check"
 import { matrices, type Experts, type Matrix } from "./Expert.ts"
 import * as Mixture from "./Mixture.ts"
 import { naiveRoute } from "./naiveRoute.ts"
+import { devices, openDevice } from "./openDevice.ts"
 import * as Router from "./Router.ts"
 import { type Given, runOnce } from "./runOnce.ts"
-import { onEachDevice } from "./testDevices.ts"
 
 const batch = 2, tokens = 5, hidden = 6, inner = 8, count = 4, rank = 2, scale = 1.5, rows = batch * tokens
 type Numbers = Readonly<Record<string, Float64Array>>
@@ -83,7 +83,12 @@ const sumsToOne = routers.filter(({ weight }) => weight !== "prob")
 const any = fc.constantFrom(...routers), kinds = fc.constantFrom("full" as const, "lowRank" as const)
 const settings = { numRuns: 20, seed: 7 }
 
-onEachDevice((device, precise) => {
+jest.setTimeout(60_000) // the software device compiles each kernel when it first meets it
+describe.each(devices)("on device $name", ({ layer: open, precise }) => {
+  let opened: Awaited<ReturnType<typeof openDevice>> | undefined
+  const device = () => opened!.device
+  beforeAll(async () => { opened = await openDevice(open()) })
+  afterAll(() => opened?.close())
   const tolerance = precise ? 1e-12 : 1e-5
   test.each(routers)("full experts equal one token after another: %j", async (router) => {
     expect(apart((await run("full", router, { device: device() })).output, naive(router, layer("full", count, router).numbers))).toBeLessThan(tolerance)

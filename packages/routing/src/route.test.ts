@@ -1,13 +1,13 @@
-import { describe, expect, test } from "@jest/globals"
+import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals"
 import { Random } from "@switchyard/core"
 import { type Device, plainDevice, Tensor } from "@switchyard/gpu"
 import fc from "fast-check"
 import { naiveRoute } from "./naiveRoute.ts"
+import { devices, openDevice } from "./openDevice.ts"
 import { route } from "./route.ts"
 import * as Router from "./Router.ts"
 import { routers } from "./routers.ts"
 import { runOnce } from "./runOnce.ts"
-import { onEachDevice } from "./testDevices.ts"
 
 const text = `The Software is provided "as is", without warranty of any kind; 它在第一行。 Call me Ishmael. Some years ago, never mind how long precisely, having little`
 const batch = 3, tokens = 40, hidden = 12, experts = 6, rows = batch * tokens
@@ -41,7 +41,12 @@ const apart = (a: ArrayLike<number>, b: ReadonlyArray<number>) => {
   return b.reduce((worst, value, i) => Math.max(worst, Math.abs(value - a[i]!)), 0)
 }
 
-onEachDevice((device, precise) => {
+jest.setTimeout(60_000) // the software device compiles each kernel when it first meets it
+describe.each(devices)("on device $name", ({ layer: open, precise }) => {
+  let opened: Awaited<ReturnType<typeof openDevice>> | undefined
+  const device = () => opened!.device
+  beforeAll(async () => { opened = await openDevice(open()) })
+  afterAll(() => opened?.close())
   const tolerance = precise ? 1e-9 : 2e-5
   test.each(Object.entries(routers))("%s equals the per-token loop", async (_, { router }) => {
     const oracle = naive(router), found = await decide(device(), router)
