@@ -33,14 +33,15 @@ describe("Plot", () => {
     expect(svg.match(/>90%</g)!.length).toBe(24)
   })
 
-  test("quality: a model whose work is unknown is left out of that panel only; every model is in the legend", async () => {
+  test("quality: a model whose work is unknown is left out of that panel only; every model is in the legend, unshortened", async () => {
+    const long = "a model with a name of more than forty letters"
     const spec = Plot.qualityBySize([
-      { model: "a", value: 2, standardError: 0.1, parameters: 10, activeFlops: 5 }, { model: "b", value: 1, standardError: null, parameters: 20 }
+      { model: "a", value: 2, standardError: 0.1, parameters: 10, activeFlops: 5 }, { model: long, value: 1, standardError: null, parameters: 20 }
     ], { quality: "bits per byte" })
     const panels = spec["hconcat"] as unknown as ReadonlyArray<unknown>
-    expect(panels.map((panel) => data(panel).map(({ model }) => model))).toEqual([["a", "b"], ["a"]])
-    expect(data(panels[0])[1]).toEqual({ model: "b", value: 1, low: 1, high: 1, size: 20 })
+    expect(panels.map((panel) => data(panel).map(({ model }) => model))).toEqual([["a", long], ["a"]])
+    expect(data(panels[0])[1]).toEqual({ model: long, value: 1, low: 1, high: 1, size: 20 })
     const svg = await Plot.toSvg(spec, "quality")
-    for (const text of ["a", "b", "bits per byte", "parameters", "FLOPs executed per token"]) expect(svg).toContain(`>${text}<`)
+    for (const text of ["a", long, "bits per byte", "parameters", "FLOPs executed per token"]) expect(svg).toContain(`>${text}<`)
   })
 })

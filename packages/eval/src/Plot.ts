@@ -21,7 +21,7 @@ const config: Spec = {
     labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", titlePadding: 10, labelPadding: 6, tickSize: 4
   },
   axisY: { domain: false, ticks: false },
-  legend: { labelColor: "var(--ink)", titleColor: "var(--muted)", labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", symbolSize: 90, labelLimit: 240, columnPadding: 18, rowPadding: 6 },
+  legend: { labelColor: "var(--ink)", titleColor: "var(--muted)", labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", symbolSize: 90, symbolOpacity: 1, labelLimit: 0, columnPadding: 18, rowPadding: 6 },
   header: { labelColor: "var(--ink)", titleColor: "var(--muted)", labelFontSize: 12, labelFontWeight: 600, labelPadding: 6 },
   line: { strokeWidth: 2, strokeJoin: "round", strokeCap: "round" },
   point: { filled: true, size: 110, opacity: 1 },
@@ -43,7 +43,7 @@ export const toSvg = async (spec: Spec, alt: string): Promise<string> => {
 export const escape = (text: string): string => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;")
 
 const legend = (names: ReadonlyArray<string>): Spec => {
-  const widest = 34 + 7 * Math.max(1, ...names.map((name) => name.length))
+  const widest = 34 + 9 * Math.max(1, ...names.map((name) => name.length))
   return { orient: "bottom", title: null, columns: Math.max(1, Math.min(5, names.length, Math.floor(720 / widest))) }
 }
 const lineLegend = (names: ReadonlyArray<string>): Spec => ({ ...legend(names), symbolType: "stroke", symbolStrokeWidth: 3, symbolSize: 220 })
