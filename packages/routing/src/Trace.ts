@@ -65,14 +65,13 @@ export const capture = Stage.make("trace/capture", {
   *describe({ mixture, texts }, options) {
     const replicas = Option.match(yield* Effect.serviceOption(Device.Device), { onNone: () => 1, onSome: (device) => device.replicas })
     const { program, self } = yield* programOf(mixture, options, replicas)
-    const kept = [...program.slots.values()].filter((slot) => slot.kept).map(({ length }) => length), { slabs } = program.placement
+    const { deviceBytes, flops, largestBuffer } = Device.count(program)
     const windows = Object.keys(texts).length * Math.ceil(options.tokens / Object.keys(texts).length / self.tokens)
     const rows = options.tokens * mixture.model.layers * activeOf(self)
     return {
       header: { table: Tables.Trace.name, version: Tables.Trace.version, rows },
       cost: {
-        flops: program.flops * replicas * Math.ceil(windows / (self.batch * replicas)), deviceBytes: 4 * replicas * (sum(kept) + sum(slabs)),
-        largestBuffer: 4 * Math.max(...kept, ...slabs), bytesWritten: Math.ceil(rows * bytesPerRow)
+        flops: flops * Math.ceil(windows / (self.batch * replicas)), deviceBytes, largestBuffer, bytesWritten: Math.ceil(rows * bytesPerRow)
       }
     }
   },
