@@ -2,6 +2,7 @@ import { describe, expect, test } from "@jest/globals"
 import { Checkpoint, type Corpus, Model, Random, Table, type Tables, Tokenizer, Weights } from "@switchyard/core"
 import { Device, plainDevice } from "@switchyard/gpu"
 import { Effect, Exit } from "effect"
+import { createHash } from "node:crypto"
 import { naiveRoute } from "./naiveRoute.ts"
 import * as Router from "./Router.ts"
 import * as Trace from "./Trace.ts"
@@ -74,6 +75,11 @@ describe("Trace.capture", () => {
     expect(header.rows).toBe(Table.rows(table).length)
     expect(Math.abs(actual.flops / cost.flops - 1)).toBeLessThan(0.2)
     expect(Math.abs(actual.deviceBytes / cost.deviceBytes - 1)).toBeLessThan(0.2)
+  })
+  test("what the stage gives for this input is what its version says: raise the version when this changes on purpose", async () => {
+    const { table } = await Effect.runPromise(capture(Router.topK({ active: 2 }), { split: "report", tokens: 24 }))
+    const rounded = Table.rows(table).map(({ logit, weight, ...exact }) => [exact, weight.toFixed(3), logit.toFixed(3)])
+    expect([Trace.capture.definition.version, createHash("sha256").update(JSON.stringify(rounded)).digest("hex").slice(0, 16)]).toEqual([1, "baa93bd840e5da52"])
   })
   test("an empty split and a router that cannot be are typed errors", async () => {
     const fails = async (effect: Effect.Effect<unknown, unknown, unknown>) => { const error = Exit.findErrorOption(await Effect.runPromiseExit(effect as Effect.Effect<unknown, unknown>)); return error._tag === "Some" ? error.value : undefined }
