@@ -14,7 +14,7 @@ import * as Router from "./Router.ts"
 import { expertsOf } from "./expertsOf.ts"
 import { train as loop } from "./train.ts"
 import * as Training from "./Training.ts"
-import { costOf, sequencesOf, trainStep, type Aims } from "./trainStep.ts"
+import { sequencesOf, trainStep, type Aims } from "./trainStep.ts"
 
 const Log = Table.Artifact(Tables.TrainLog)
 type Texts = Readonly<Record<string, Corpus.Corpus>>
@@ -45,7 +45,8 @@ const prepare = (model: Model.Model, options: Training.Options, { adapter, aims,
 const planned = (model: Model.Model, options: Training.Options, wanted: Wanted) => Effect.gen(function*() {
   const replicas = Option.match(yield* Effect.serviceOption(Device.Device), { onNone: () => 1, onSome: (device) => device.replicas })
   const { names, self } = yield* prepare(model, options, wanted, replicas)
-  return { self, names, cost: costOf(trainStep(self, names, options, wanted.aims, { replicas }), options.steps) }
+  const { deviceBytes, flops, largestBuffer } = Device.count(trainStep(self, names, options, wanted.aims, { replicas }).program)
+  return { flops: flops * options.steps, deviceBytes, largestBuffer }
 })
 
 const run = (model: Model.Model, weights: Weights.Weights, tokenizer: Corpus.Encoder, texts: Texts, options: Training.Options, wanted: Wanted, context: Stage.Context) => Effect.gen(function*() {
@@ -79,7 +80,7 @@ export const lora = Stage.make("finetune/lora", {
   sides: { log: Log },
   *describe({ seed, texts }, options) {
     const header = adapterHeader(seed.model, seed.key, Object.keys(texts), options)
-    const { cost } = yield* planned(seed.model, options, lowRank(header))
+    const cost = yield* planned(seed.model, options, lowRank(header))
     return { header, cost: { ...cost, bytesWritten: Adapter.bytes(seed.model, options.rank) + logBytes(options.steps) } }
   },
   *run({ seed, texts }, options, context) {
@@ -116,7 +117,7 @@ export const train = Stage.make("finetune/train", {
   *describe({ checkpoint: { key: _key, ...header }, texts }, options) {
     // labels that only the lineage knows do not change the cost
     const supervise = options.supervise === undefined ? undefined : { weight: options.supervise.weight, labels: Object.keys(texts).map(() => 0) }
-    const { cost } = yield* planned(header.model, options, { select: options.trainable, aims: { balance: options.balance, supervise } })
+    const cost = yield* planned(header.model, options, { select: options.trainable, aims: { balance: options.balance, supervise } })
     // what is not trained keeps the dtype it came in, which a header does not know
     return { header, cost: options.trainable === "all" ? { ...cost, bytesWritten: 4 * Model.parameters(header.model) + besideWeights + logBytes(options.steps) } : cost }
   },

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals"
 import { Corpus, Model, Random, Stage, Tokenizer, Weights } from "@switchyard/core"
 import { Device, plainDevice } from "@switchyard/gpu"
-import { Cause, Deferred, Effect, Exit, Fiber, Schema } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Schema } from "effect"
 import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -57,6 +57,9 @@ const inFolder = async <A>(work: (folder: string) => Promise<A>): Promise<A> => 
   const folder = await mkdtemp(join(tmpdir(), "train-"))
   try { return await work(folder) } finally { await rm(folder, { recursive: true }) }
 }
+/** Works on a device that is closed afterwards. */
+const on = <A>(layer: Layer.Layer<Device.Device, unknown>, work: (device: Device.Service) => Promise<A>): Promise<A> =>
+  Effect.runPromise(Effect.provide(Effect.flatMap(Device.Device, (device) => Effect.promise(() => work(device))), layer))
 const run = (given: Case) => inFolder((folder) => Effect.runPromise(running(given, contextIn(folder, undefined))))
 
 describe("train", () => {
@@ -98,22 +101,31 @@ describe("train", () => {
     expect(values.get("layers.0.feedForward.gate")).toEqual(await Effect.runPromise(newborn(dense).read("layers.0.feedForward.gate")))
   })
 
-  test("interrupted between two steps and resumed, the run ends in the same bits", () => inFolder(async (folder) => {
+  test.each([["the plain device", Device.plain()], ["the host", Device.host({ workers: 0 })]])("interrupted between two steps and resumed on %s, the run ends in the same bits", (_device, layer) => inFolder((folder) => on(layer, async (device) => {
     const options = { steps: 6, saveEvery: 4, warmup: 2 }
-    const whole = await run({ options })
+    const whole = await run({ options, device })
     const seen: Array<string> = [], again: Array<string> = []
     await Effect.runPromise(Effect.gen(function*() {
       const reached = yield* Deferred.make<void>()
       const context = contextIn(folder, undefined, seen)
-      const fiber = yield* Effect.forkChild(running({ options }, { ...context, progress: (done, total, unit) => Effect.andThen(context.progress(done, total, unit), done === 3 ? Effect.andThen(Deferred.succeed(reached, undefined), Effect.never) : Effect.void) }))
+      const fiber = yield* Effect.forkChild(running({ options, device }, { ...context, progress: (done, total, unit) => Effect.andThen(context.progress(done, total, unit), done === 3 ? Effect.andThen(Deferred.succeed(reached, undefined), Effect.never) : Effect.void) }))
       yield* Deferred.await(reached)
       yield* Fiber.interrupt(fiber)
     }))
-    const resumed = await Effect.runPromise(running({ options }, contextIn(folder, await latest(folder), again)))
+    const resumed = await Effect.runPromise(running({ options, device }, contextIn(folder, await latest(folder), again)))
     expect([seen, again]).toEqual([["1", "2", "3"], ["4", "5", "6"]])
     expect(resumed.log.map(({ loss, step }) => [step, loss])).toEqual(whole.log.map(({ loss, step }) => [step, loss]))
     for (const [name, data] of whole.values) expect([name, Buffer.compare(Buffer.from(data.buffer), Buffer.from(resumed.values.get(name)!.buffer))]).toEqual([name, 0])
-  }))
+  })))
+
+  test("loss, balance and gradient do not depend on how many replicas share the batch, not even when it cannot be shared equally", async () => {
+    const given: Case = { model: mixture, options: { steps: 2, batch: 3 }, balance: [Balance.switchLoss({ weight: 0.1 }), Balance.zLoss({ weight: 0.1 })] }
+    const [one, two] = [await run(given), await on(Device.host({ workers: 2 }), (device) => run({ ...given, device }))]
+    for (const at of [0, 1]) for (const column of ["loss", "balance.switch", "balance.z", "gradientNorm"] as const) {
+      const value = (log: ReadonlyArray<unknown>) => (log[at] as Readonly<Record<string, number>>)[column]!
+      expect([column, Math.abs(value(two.log) / value(one.log) - 1) < 1e-5]).toEqual([column, true])
+    }
+  }, 20_000)
 
   test("a run that leaves the finite stops with step and layer and keeps the state before", () => inFolder(async (folder) => {
     // a gain so large in layer 1 that its block overflows once training has raised it

@@ -44,7 +44,7 @@ export const trainStep = (self: LanguageModel.LanguageModel, names: ReadonlyArra
   const optimizer = AdamW.make(trainable, { clip: options.clip })
   const program = Recording.record(() => {
     const { decisions, logits } = LanguageModel.forward(self, ids)
-    const share = (losses: Tensor.Tensor) => Op.sumAll(Op.multiply(losses, shares)) // [1]
+    const share = (losses: Tensor.Tensor) => Op.sumAll(Op.multiply(losses, shares)) // [rows] → [1], this replica's part
     const terms = new Map<string, { readonly value: Tensor.Tensor; readonly weight: number }>([["loss", { value: share(Op.crossEntropy(logits, targets)), weight: 1 }]])
     for (const balance of aims.balance) terms.set(Balance.name(balance), { value: Balance.loss(balance, decisions, { shares }), weight: balance.weight })
     if (labels !== undefined) {
@@ -59,11 +59,4 @@ export const trainStep = (self: LanguageModel.LanguageModel, names: ReadonlyArra
     return { metrics, clipped: Op.keep(clipped, "clipped") }
   }, { replicas: device.replicas })
   return { program, ids, targets, shares, labels, optimizer, ...program.outputs }
-}
-
-/** What `steps` such steps cost, all replicas together. Units: flops; bytes of everything that lives on the device at once. */
-export const costOf = ({ program }: TrainStep, steps: number): { readonly flops: number; readonly deviceBytes: number; readonly largestBuffer: number } => {
-  const kept = [...program.slots.values()].filter((slot) => slot.kept).map(({ length }) => length), { slabs } = program.placement
-  const sum = (lengths: ReadonlyArray<number>) => lengths.reduce((total, length) => total + length, 0)
-  return { flops: program.flops * program.replicas * steps, deviceBytes: 4 * program.replicas * (sum(kept) + sum(slabs)), largestBuffer: 4 * Math.max(...kept, ...slabs) }
 }
