@@ -1,14 +1,16 @@
 /** Parity with transformers: tools/fixtures/tiny_mixtral.py made the file. */
-import { beforeAll, describe, expect, test } from "@jest/globals"
+import { beforeAll, describe, expect, jest, test } from "@jest/globals"
 import { Family, Model, Safetensors, Weights } from "@switchyard/core"
-import { Op, plainDevice, Recording, Tensor } from "@switchyard/gpu"
+import { Device, Op, Recording, Tensor } from "@switchyard/gpu"
 import { Effect } from "effect"
 import { fileURLToPath } from "node:url"
 import * as Balance from "./Balance.ts"
 import * as LanguageModel from "./LanguageModel.ts"
+import { devices } from "./openDevice.ts"
 
 const path = fileURLToPath(new URL("./fixtures/tiny-mixtral.safetensors", import.meta.url))
-const setup = Effect.gen(function*() {
+/** What the device makes of the model, and what transformers did. */
+const compute = Effect.gen(function*() {
   const stored = yield* Weights.fromFile(path)
   const { batch, config, padding, tokens } = JSON.parse((yield* Safetensors.open(path)).header.metadata.get("about")!) as { batch: number; tokens: number; padding: number; config: Record<string, unknown> }
   const model = yield* Family.readConfig("config.json", config as never)
@@ -16,7 +18,7 @@ const setup = Effect.gen(function*() {
   const weights = Weights.rename(stored, new Map(Model.tensors(model).map(({ name }) => [name, `weights/${Family.toFile(row, name)!}`])))
   const self = yield* LanguageModel.make(model, { batch, tokens })
   const rows = batch * tokens, ids = Tensor.kept([rows], { dtype: "u32" }), targets = Tensor.kept([rows], { dtype: "u32" })
-  const arena = yield* plainDevice().arena
+  const arena = yield* (yield* Device.Device).arena
   yield* LanguageModel.load(arena, self, weights)
   const numbers = Uint32Array.from(yield* stored.read("ids"))
   yield* arena.upload(ids, numbers)
@@ -38,9 +40,10 @@ const setup = Effect.gen(function*() {
   return { read: read as Record<keyof typeof program.outputs, Array<number>>, expected: (name: string) => expected[name]! }
 }).pipe(Effect.scoped)
 
-describe("a tiny Mixtral as transformers computes it", () => {
-  let result: Effect.Success<typeof setup>
-  beforeAll(async () => { result = await Effect.runPromise(setup) })
+jest.setTimeout(60_000) // the software device compiles each kernel when it first meets it
+describe.each(devices)("a tiny Mixtral as transformers computes it, on device $name", ({ layer }) => {
+  let result: Effect.Success<typeof compute>
+  beforeAll(async () => { result = await Effect.runPromise(Effect.provide(compute, layer())) })
   const apart = (a: ReadonlyArray<number>, b: ReadonlyArray<number>) => {
     expect(a.length).toBe(b.length)
     return a.reduce((worst, value, i) => Math.max(worst, Math.abs(value - b[i]!)), 0)
