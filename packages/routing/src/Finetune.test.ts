@@ -21,7 +21,7 @@ const text = Stage.make("test/text", {
 /** A newborn mixture of two experts, beside the seed's other tensors. */
 const mixture = Stage.make("test/mixture", {
   version: 1, inputs: [Stage.one("base", Checkpoint.Dense)], options: Schema.Struct({ router: Router.Router, named: Schema.Boolean.pipe(Stage.byDefault(true)) }), output: Checkpoint.Mixture,
-  *describe({ base }, { router }) { return { header: { form: "mixture" as const, tokenizer: base.tokenizer, model: mixed(base.model, router) }, cost: {} } },
+  *describe({ base }, { router }) { return { header: Checkpoint.headerOf(mixed(base.model, router), base.tokenizer), cost: {} } },
   *run({ base }, { named, router }, context) {
     const model = mixed(base.model, router)
     const own = Weights.fromMemory(Object.fromEntries(Model.tensors(model).filter(({ name }) => /experts|router/.test(name)).map(({ name, shape }) =>

@@ -46,7 +46,8 @@ const planned = (model: Model.Model, options: Training.Options, wanted: Wanted) 
   const replicas = Option.match(yield* Effect.serviceOption(Device.Device), { onNone: () => 1, onSome: (device) => device.replicas })
   const { names, self } = yield* prepare(model, options, wanted, replicas)
   const { deviceBytes, flops, largestBuffer } = Device.count(trainStep(self, names, options, wanted.aims, { replicas }).program)
-  return { flops: flops * options.steps, deviceBytes, largestBuffer }
+  const learning = names.reduce((sum, name) => sum + self.parameters.get(name)!.slot.length, 0)
+  return { learning, cost: { flops: flops * options.steps, deviceBytes, largestBuffer } }
 })
 
 const run = (model: Model.Model, weights: Weights.Weights, tokenizer: Corpus.Encoder, texts: Texts, options: Training.Options, wanted: Wanted, context: Stage.Context) => Effect.gen(function*() {
@@ -80,7 +81,7 @@ export const lora = Stage.make("finetune/lora", {
   sides: { log: Log },
   *describe({ seed, texts }, options) {
     const header = adapterHeader(seed.model, seed.key, Object.keys(texts), options)
-    const cost = yield* planned(seed.model, options, lowRank(header))
+    const { cost } = yield* planned(seed.model, options, lowRank(header))
     return { header, cost: { ...cost, bytesWritten: Adapter.bytes(seed.model, options.rank) + logBytes(options.steps) } }
   },
   *run({ seed, texts }, options, context) {
@@ -117,9 +118,10 @@ export const train = Stage.make("finetune/train", {
   *describe({ checkpoint: { key: _key, ...header }, texts }, options) {
     // labels that only the lineage knows do not change the cost
     const supervise = options.supervise === undefined ? undefined : { weight: options.supervise.weight, labels: Object.keys(texts).map(() => 0) }
-    const cost = yield* planned(header.model, options, { select: options.trainable, aims: { balance: options.balance, supervise } })
-    // what is not trained keeps the dtype it came in, which a header does not know
-    return { header, cost: options.trainable === "all" ? { ...cost, bytesWritten: 4 * Model.parameters(header.model) + besideWeights + logBytes(options.steps) } : cost }
+    const { cost, learning } = yield* planned(header.model, options, { select: options.trainable, aims: { balance: options.balance, supervise } })
+    // what learns is kept in f32, the rest as it came
+    const bytes = Math.round(header.bytes * (header.parameters - learning) / header.parameters) + 4 * learning
+    return { header: { ...header, bytes }, cost: { ...cost, bytesRead: header.bytes, bytesWritten: bytes + besideWeights + logBytes(options.steps) } }
   },
   *run({ checkpoint, texts }, options, context) {
     const supervise = options.supervise === undefined ? undefined : { weight: options.supervise.weight, labels: yield* expertsOf(checkpoint, inOrder(texts).map(([name]) => name), options.supervise.labels) }

@@ -20,7 +20,7 @@ const text = Stage.make("test/text", {
 })
 const newborn = Stage.make("test/mixture", {
   version: 1, inputs: [], options: Schema.Struct({ router: Router.Router }), output: Checkpoint.Mixture,
-  *describe(_none, { router }) { return { header: { form: "mixture" as const, tokenizer: Tokenizer.bytes().hash, model: described(router) }, cost: {} } },
+  *describe(_none, { router }) { return { header: Checkpoint.headerOf(described(router), Tokenizer.bytes().hash), cost: {} } },
   *run(_none, { router }, context) {
     const model = described(router)
     return Checkpoint.make({ model, weights: filled(model), tokenizer: Tokenizer.bytes(), lineage: [{ stage: "test/mixture", key: context.key, inputs: {}, facts: { experts: ["law", "code"] } }] })
