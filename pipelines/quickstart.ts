@@ -3,7 +3,7 @@
  * against its honest rivals. Runs anywhere the five packages, onnxruntime-node and the packages of texts.ts are installed.
  *
  *     npm run quickstart                      about two minutes on two cores, no GPU needed
- *     npm run quickstart -- --help            plan, graph, verify; --device, --seed, --store, --out, --small
+ *     npm run quickstart -- --help            plan, graph, verify; --device, --seed, --store, --out, --small, --model
  */
 import { Checkpoint, Corpus, Export, file, Pipeline, Table } from "@switchyard/core"
 import { Evaluate, Report, Task } from "@switchyard/eval"
@@ -80,10 +80,13 @@ export const quickstart = (options: { readonly small: boolean; readonly seed?: s
   return { ...exported, experts, report, trace, routes }
 })
 
-Pipeline.main(({ small }) => quickstart({ small }), ({ device }) => Device.byName(device), import.meta, {
+Pipeline.main(({ model, small }) => quickstart({ small, seed: model }), ({ device }) => Device.byName(device), import.meta, {
   name: "quickstart",
   description: "one small model becomes a routed, compressed and measured mixture of domain experts",
-  flags: { small: Flag.Boolean("small").pipe(Flag.withDefault(false), Flag.withDescription("seconds instead of minutes: a few steps on little text")) },
+  flags: {
+    small: Flag.Boolean("small").pipe(Flag.withDefault(false), Flag.withDescription("seconds instead of minutes: a few steps on little text")),
+    model: Flag.Path("model", { pathType: "directory", mustExist: true }).pipe(Flag.withDefault(here("../models/seed")), Flag.withDescription("the folder of the dense model that all begins with"))
+  },
   after: ({ compressed, experts, mixture, report, routed, seed, trace }, { out, rows }) => Effect.gen(function*() {
     for (const [name, checkpoint] of Object.entries({ seed, mixture, compressed, routed })) yield* Checkpoint.write(checkpoint, join(out, name))
     for (const [domain, adapter] of Object.entries(experts)) yield* Adapter.write(adapter, join(out, "experts", domain), { baseName: "../../seed" })
