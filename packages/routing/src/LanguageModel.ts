@@ -117,15 +117,13 @@ export const forward = (self: LanguageModel, ids: Tensor.Tensor, options: { read
   const { decoder, model, parameters, router } = self, form = model.feedForward, size = { batch: self.batch, tokens: self.tokens }
   if (form.kind === "dense" || router === undefined) return { logits: Decoder.forward(decoder, ids, { ...size, adapters: adaptersOf(self), tap: options.tap }), decisions: [] }
   const run = (feedForward: (x: Tensor.Tensor, layer: number) => Tensor.Tensor, tap?: Decoder.Tap) => Decoder.forward(decoder, ids, { ...size, feedForward, tap })
-  const mixture = (by: Router.Router, scores?: Tensor.Tensor) => (x: Tensor.Tensor, layer: number) => Mixture.forward(x, {
-    ...size, layer, router: by, experts: Expert.inLayer(parameters, form, layer), tensors: routerTensors(self, layer), ...scores === undefined ? {} : { scores }
-  })
   const scores = router.score.by === "likelihood" && Router.scored(router, form.experts)
-    ? likelihoods(ids, { ...size, ...router.score, experts: form.experts, predict: (expert) => run((x, layer) => mixture(Router.fixed([expert]))(x, layer).output) })
+    ? likelihoods(ids, { ...size, ...router.score, experts: form.experts, predict: (expert) => run((x, layer) => Mixture.alone(x, Expert.inLayer(parameters, form, layer), expert)) })
     : undefined
   const decisions: Array<Decision> = []
   const logits = run((x, layer) => {
-    const { decision, output } = mixture(router, scores)(x, layer)
+    const experts = Expert.inLayer(parameters, form, layer), tensors = routerTensors(self, layer)
+    const { decision, output } = Mixture.forward(x, { ...size, layer, router, experts, tensors, ...scores === undefined ? {} : { scores } })
     decisions.push(decision)
     return output
   }, options.tap)

@@ -27,12 +27,13 @@ const layer = (kind: "full" | "lowRank", experts: number, router: Router.Router)
   const numbers: Numbers = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, name === "deviation" ? normal(name, hidden).map((v) => 1 + Math.abs(v)) : normal(name, Tensor.size(shape))]))
   return { shapes, numbers }
 }
-const record = (kind: "full" | "lowRank", experts: number, router: Router.Router, tensors: Readonly<Record<string, Tensor.Tensor>>) => {
+const expertsOf = (kind: "full" | "lowRank", count: number, tensors: Readonly<Record<string, Tensor.Tensor>>): Experts => {
   const full = { gate: tensors["gate"]!, up: tensors["up"]!, down: tensors["down"]! }
   const pair = (matrix: Matrix) => ({ a: tensors[`${matrix}.a`]!, b: tensors[`${matrix}.b`]! })
-  const of: Experts = kind === "full" ? { kind, count: experts, stack: full } : { kind, count: experts, scale, base: full, stack: { gate: pair("gate"), up: pair("up"), down: pair("down") } }
-  return Mixture.forward(tensors["x"]!, { layer: 0, batch, tokens, router, experts: of, tensors })
+  return kind === "full" ? { kind, count, stack: full } : { kind, count, scale, base: full, stack: { gate: pair("gate"), up: pair("up"), down: pair("down") } }
 }
+const record = (kind: "full" | "lowRank", experts: number, router: Router.Router, tensors: Readonly<Record<string, Tensor.Tensor>>) =>
+  Mixture.forward(tensors["x"]!, { layer: 0, batch, tokens, router, experts: expertsOf(kind, experts, tensors), tensors })
 const f64 = plainDevice({ precision: "f64" })
 const run = async (kind: "full" | "lowRank", router: Router.Router, options: { experts?: number; numbers?: Numbers; device?: typeof f64 } = {}) => {
   const { device = f64, experts = count } = options
@@ -104,6 +105,13 @@ describe("laws", () => {
       const { numbers } = layer("full", 1, router), x = numbers["x"]!
       const alone = Array.from({ length: rows }, (_, row) => feedForward(x.subarray(row * hidden, (row + 1) * hidden), numbers as unknown as Record<Matrix, Float64Array>)).flat()
       expect(apart((await run("full", router, { experts: 1 })).output, alone)).toBeLessThan(1e-12)
+    }
+  })
+  test("alone: an expert without a router is the mixture that always asks it", async () => {
+    for (const kind of ["full", "lowRank"] as const) for (let e = 0; e < count; e++) {
+      const router = Router.fixed([e]), { numbers, shapes } = layer(kind, count, router), tensors = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, Tensor.kept(shape)]))
+      const { output } = await runOnce(f64, Object.entries(tensors).map(([name, tensor]) => ({ tensor, data: numbers[name]! })), () => ({ output: Mixture.alone(tensors["x"]!, expertsOf(kind, count, tensors), e) }))
+      expect(apart(output, (await run(kind, router)).output)).toBeLessThan(1e-12)
     }
   })
   test("copy: identical experts with weights of sum one give what each alone gives, whatever the router", async () => {

@@ -46,3 +46,12 @@ export const mix = (x: Tensor.Tensor, decision: Decision, experts: Experts): Ten
   const inner = Op.swiglu(through("gate"), through("up")) // [slots, inner]
   return Op.add(Op.linear(Op.combine(inner, places, weights), base.down), Op.combine(change(inner, "down"), places, weights))
 }
+
+/** One expert on every row, without a router: no sort, no copies of rows. Shapes: x [rows, hidden] → [rows, hidden]. */
+export const alone = (x: Tensor.Tensor, experts: Experts, expert: number): Tensor.Tensor => {
+  if (!(Number.isInteger(expert) && expert >= 0 && expert < experts.count)) throw new Error(`Mixture.alone: there is no expert ${expert} among ${experts.count} (axis experts)`)
+  const own = (stack: Tensor.Tensor) => Op.view(Op.sliceRows(stack, expert, 1), stack.shape.slice(1)) // [out, in]
+  const through = (rows: Tensor.Tensor, matrix: Matrix) => experts.kind === "full" ? Op.linear(rows, own(experts.stack[matrix]))
+    : Op.adaptedLinear(rows, experts.base[matrix], { a: own(experts.stack[matrix].a), b: own(experts.stack[matrix].b), scale: experts.scale })
+  return through(Op.swiglu(through(x, "gate"), through(x, "up")), "down")
+}
