@@ -63,7 +63,7 @@ describe("written and opened again", () => {
     const checkpoint = made(model), at = await written(name, checkpoint), back = await run(Checkpoint.open(at))
     expect(JSON.parse(await readFile(join(at, "config.json"), "utf8")).model_type).toBe(type)
     expect(back.weights.infos.size).toBe(count)
-    expect(back.header).toEqual({ form: model.feedForward.kind, model, tokenizer: Tokenizer.bytes().hash })
+    expect(back.header).toEqual({ form: model.feedForward.kind, model, tokenizer: Tokenizer.bytes().hash, parameters: Model.parameters(model), bytes: Checkpoint.storedBytes(back.weights) })
     expect(Buffer.from(back.sideFiles["generation_config.json"]!).toString()).toBe("{ \"eos_token_id\" : [257] }\n")
     await same(checkpoint, back)
   })

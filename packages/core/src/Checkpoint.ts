@@ -26,11 +26,19 @@ export type Form = "dense" | "mixture"
 export type Dense = "dense"
 export type Mixture = "mixture"
 
-/** What a plan knows of a checkpoint before it exists. `tokenizer`: the tokenizer's hash. */
+/** What a plan knows of a checkpoint before it exists. `tokenizer`: the tokenizer's hash. Units: `parameters` weights, `bytes` of the tensors as they are stored. */
 export interface Header<out F extends Form> {
   readonly form: F
   readonly model: Model.Model
   readonly tokenizer: string
+  readonly parameters: number
+  readonly bytes: number
+}
+
+/** The header of a checkpoint to be; `bytes` is what its tensors will take, four for each weight unless said otherwise. */
+export const headerOf = <M extends Model.Model>(model: M, tokenizer: string, bytes?: number): Header<FormOf<M>> => {
+  const parameters = Model.parameters(model)
+  return { form: model.feedForward.kind, model, tokenizer, parameters, bytes: bytes ?? 4 * parameters }
 }
 
 /** One step of a checkpoint's making: the stage, its key, its inputs' keys, and facts worth telling. */
@@ -84,7 +92,7 @@ export const make = <M extends Model.Model>(parts: {
   if (tokenizer.vocabulary > model.vocabulary) throw new Error(`Checkpoint.make: axis vocabulary: the tokenizer has ${tokenizer.vocabulary}, the model ${model.vocabulary}`)
   const names = new Set(Model.tensors(model).map(({ name }) => name))
   const own = weights.infos.size === names.size ? weights : Weights.select(weights, (name) => names.has(name))
-  return { kind: "checkpoint", header: { form: model.feedForward.kind, model, tokenizer: tokenizer.hash }, model, weights: own, tokenizer, lineage, sideFiles }
+  return { kind: "checkpoint", header: headerOf(model, tokenizer.hash, storedBytes(own)), model, weights: own, tokenizer, lineage, sideFiles }
 }
 
 /** A checkpoint made from another by one more step: what is not given stays. Fails: as `make`. */

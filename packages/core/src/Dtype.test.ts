@@ -22,7 +22,7 @@ describe("number formats", () => {
       const out = new Float32Array(1)
       Dtype.decode(Dtype.encode(Float32Array.of(x), dtype), dtype, out)
       let low = 0, high = finite.length - 1
-      while (high - low > 1) finite[(low + high) >> 1]! <= x ? low = (low + high) >> 1 : high = (low + high) >> 1
+      while (high - low > 1) { const middle = (low + high) >> 1; if (finite[middle]! <= x) low = middle; else high = middle }
       return Math.abs(out[0]! - x) <= Math.min(Math.abs(finite[low]! - x), Math.abs(finite[high]! - x))
     }), { seed: 5, numRuns: 500 })
   })

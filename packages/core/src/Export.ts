@@ -7,7 +7,6 @@ import { join } from "node:path"
 import * as Artifact from "./Artifact.ts"
 import * as Checkpoint from "./Checkpoint.ts"
 import * as Family from "./Family.ts"
-import * as Model from "./Model.ts"
 import * as Stage from "./Stage.ts"
 
 /** The folder inside the kept result. */
@@ -27,10 +26,10 @@ const exporter = <F extends Checkpoint.Form>(name: string, kept: Artifact.Artifa
   inputs: [Stage.one("model", kept)],
   options: Schema.Struct({ family: Schema.optionalKey(Schema.String), dtype: Schema.optionalKey(Schema.Literals(["F32", "F16", "BF16"])) }),
   output: artifact(kept, form),
-  *describe({ model: { key: _, ...header } }, { dtype = "F32", family }) {
+  *describe({ model: { key: _, ...header } }, { dtype, family }) {
     const found = header as unknown as Checkpoint.Header<F>, layout = yield* Family.choose(found.model, family)
-    const bytes = Model.parameters(found.model) * (dtype === "F32" ? 4 : 2)
-    return { header: { ...found, model: { ...found.model, family: layout === Family.own ? found.model.family : layout } } as never, cost: { bytesRead: 4 * Model.parameters(found.model), bytesWritten: bytes } }
+    const bytes = dtype === undefined ? found.bytes : found.parameters * (dtype === "F32" ? 4 : 2)
+    return { header: { ...found, bytes, model: { ...found.model, family: layout === Family.own ? found.model.family : layout } } as never, cost: { bytesRead: found.bytes, bytesWritten: bytes } }
   },
   *run({ model }, { dtype, family }, context) {
     const folder = join(context.directory, inside)

@@ -26,6 +26,7 @@ export interface Layer {
   readonly specialisation: number
 }
 
+const zeros = (length: number): Array<number> => Array.from({ length }, () => 0)
 const entropy = (shares: ReadonlyArray<number>): number => shares.reduce((sum, share) => share > 0 ? sum - share * Math.log2(share) : sum, 0)
 const shares = (counts: ReadonlyArray<number>): ReadonlyArray<number> => { const total = counts.reduce((sum, count) => sum + count, 0); return counts.map((count) => total === 0 ? 0 : count / total) }
 
@@ -38,8 +39,8 @@ export const layers = (trace: Trace, options: { readonly experts?: number } = {}
   for (let row = 0; row < rows; row++) experts = Math.max(experts, expert[row]! + 1)
   const places = [...new Set(layer)].sort((a, b) => a - b)
   return places.map((place): Layer => {
-    const count = new Array<number>(experts).fill(0), mass = new Array<number>(experts).fill(0)
-    const together = Array.from({ length: experts }, () => new Array<number>(experts).fill(0))
+    const count = zeros(experts), mass = zeros(experts)
+    const together = Array.from({ length: experts }, () => zeros(experts))
     const domains: Record<string, Array<number>> = {}
     let tokens = 0, tokenEntropy = 0, slots = 0
     let chosen: Array<number> = [], weights: Array<number> = []
@@ -58,7 +59,7 @@ export const layers = (trace: Trace, options: { readonly experts?: number } = {}
       slots++
       count[e]!++
       mass[e]! += weight[row]!
-      ;(domains[domain.names[domain.indices[row]!]!] ??= new Array<number>(experts).fill(0))[e]!++
+      ;(domains[domain.names[domain.indices[row]!]!] ??= zeros(experts))[e]!++
       chosen.push(e)
       weights.push(weight[row]!)
     }

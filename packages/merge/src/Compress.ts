@@ -2,7 +2,7 @@
  * Compression of mixtures: drop experts, merge them by usage, write them as low-rank changes of their mean, or fold low-rank ones into
  * full ones. Recipes as edits stand in compression.ts.
  */
-import { Checkpoint, type Model, Stage, Table, Tables } from "@switchyard/core"
+import { Checkpoint, Model, Stage, Table, Tables } from "@switchyard/core"
 import { Schema } from "effect"
 import * as compression from "./compression.ts"
 import type { Described } from "./upcycling.ts"
@@ -16,10 +16,13 @@ type MixtureModel = Model.Model & { readonly feedForward: Model.Mixture }
 const result = (mixture: Checkpoint.Checkpoint<"mixture">, found: Described, stage: string, context: Stage.Context, facts: Readonly<Record<string, unknown>>) =>
   Checkpoint.derive(mixture, { model: found.model as MixtureModel, weights: found.weights, step: { stage, key: context.key, inputs: context.keys, facts: facts as never } })
 
-const described = (header: Checkpoint.Header<"mixture">, model: Model.Model) => ({
-  header: { form: "mixture" as const, model: model as MixtureModel, tokenizer: header.tokenizer },
-  cost: { bytesRead: 4 * Checkpoint.parameters(header), bytesWritten: 4 * Checkpoint.parameters({ model }), hostBytes: 8 * Checkpoint.parameters(header) }
-})
+/** Tensors that a method writes are f32, the others keep their bytes; `changed` names the written ones. */
+const described = (before: Checkpoint.Header<"mixture">, model: Model.Model, changed: (name: string) => boolean) => {
+  const weights = (names: (name: string) => boolean) => Model.tensors(model).reduce((sum, { name, shape }) => names(name) ? sum + shape.reduce((product, axis) => product * axis, 1) : sum, 0)
+  const written = weights(changed), header = Checkpoint.headerOf(model as MixtureModel, before.tokenizer, Math.round(before.bytes * (weights(() => true) - written) / before.parameters + 4 * written))
+  return { header, cost: { bytesRead: before.bytes, bytesWritten: header.bytes, hostBytes: before.bytes + header.bytes } }
+}
+const inExperts = (name: string): boolean => name.includes(".experts.")
 const usageOf = ({ model }: Checkpoint.Checkpoint<"mixture">, table: Table.Table<Tables.Trace>) => compression.usage(table, model.layers, (model as MixtureModel).feedForward.experts)
 
 /** Keeps each layer's `keep` most used experts. The baseline of expert pruning (Lu et al. 2024, https://arxiv.org/abs/2402.14800). */
@@ -29,7 +32,7 @@ export const dropExperts = Stage.make("compress/dropExperts", {
   options: Schema.Struct({ keep }),
   output: Checkpoint.Mixture,
   *describe({ mixture }, { keep }) {
-    return described(mixture, yield* compression.withExperts("dropExperts", mixture.model, keep))
+    return described(mixture, yield* compression.withExperts("dropExperts", mixture.model, keep), () => false)
   },
   *run({ mixture, trace }, { keep }, context) {
     const shares = usageOf(mixture, trace)
@@ -47,7 +50,7 @@ export const mergeExperts = Stage.make("compress/mergeExperts", {
   options: Schema.Struct({ keep }),
   output: Checkpoint.Mixture,
   *describe({ mixture }, { keep }) {
-    return described(mixture, yield* compression.withExperts("mergeExperts", mixture.model, keep))
+    return described(mixture, yield* compression.withExperts("mergeExperts", mixture.model, keep), inExperts)
   },
   *run({ mixture, trace }, { keep }, context) {
     const found = yield* compression.mergeExperts(mixture, usageOf(mixture, trace), keep)
@@ -63,7 +66,7 @@ export const fold = Stage.make("compress/fold", {
   output: Checkpoint.Mixture,
   *describe({ mixture }) {
     const form = (mixture.model as MixtureModel).feedForward
-    return described(mixture, { ...mixture.model, feedForward: { ...form, expert: { kind: "full" } } })
+    return described(mixture, { ...mixture.model, feedForward: { ...form, expert: { kind: "full" } } }, (name) => form.expert.kind === "lowRank" && inExperts(name))
   },
   *run({ mixture }, _, context) {
     return result(mixture, yield* compression.fold(mixture), "compress/fold", context, {})
@@ -79,7 +82,7 @@ export const lowRank = Stage.make("compress/lowRank", {
   *describe({ mixture }, { rank }) {
     const form = (mixture.model as MixtureModel).feedForward, largest = Math.min(form.inner, mixture.model.hidden)
     if (rank > largest) return yield* new compression.CompressError({ method: "lowRank", problem: `rank ${rank}`, remedy: `Choose a rank from 1 to ${largest}.` })
-    return described(mixture, { ...mixture.model, feedForward: { ...form, expert: { kind: "lowRank", rank, scale: 1 } } })
+    return described(mixture, { ...mixture.model, feedForward: { ...form, expert: { kind: "lowRank", rank, scale: 1 } } }, (name) => inExperts(name) || /\.feedForward\.(gate|up|down)$/.test(name))
   },
   *run({ mixture }, { rank }, context) {
     const found = yield* compression.lowRank(mixture, rank)

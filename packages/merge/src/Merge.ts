@@ -63,7 +63,8 @@ export const fold = (recipe: Recipe, models: Readonly<Record<string, Weights.Wei
   const total = names.reduce((sum, name) => sum + (weights[name] ?? 1), 0)
   if (recipe.combine === "mean" && Math.abs(total) < 1e-8) return yield* refuse(names.join(", "), `the weights sum to ${total}, a mean cannot divide by it`, "Give weights with another sum, or combine by sum.")
   const factors = names.map((name) => recipe.scale * (weights[name] ?? 1) / (recipe.combine === "mean" ? total : 1))
-  const infos = models[names[0]!]!.infos
+  // a sum needs more bits than its parts; who wants fewer says so when writing
+  const infos = new Map([...models[names[0]!]!.infos].map(([tensor, info]) => [tensor, { ...info, dtype: "F32" as const }]))
   return Weights.make(infos, (tensor, rows) => Effect.gen(function*() {
     const origin = recipe.frame === "delta" ? yield* base!.read(tensor, rows) : undefined
     let sums: Float64Array | undefined
@@ -84,9 +85,9 @@ export const models = Stage.make("merge/models", {
   options: Schema.Struct({ recipe: Recipe, weights: Schema.optionalKey(Schema.Record(Schema.String, Schema.Finite)) }),
   output: Checkpoint.Dense,
   *describe({ models }) {
-    const headers = Object.values(models), bytes = 4 * headers.reduce((sum, header) => sum + Checkpoint.parameters(header), 0)
-    const { key: _, ...header } = headers[0]!
-    return { header, cost: { bytesRead: bytes, bytesWritten: bytes / Math.max(1, headers.length), hostBytes: bytes } }
+    const headers = Object.values(models), bytesRead = headers.reduce((sum, { bytes }) => sum + bytes, 0)
+    const { key: _, ...first } = headers[0]!, header = { ...first, bytes: 4 * first.parameters }
+    return { header, cost: { bytesRead, bytesWritten: 4 * header.parameters, hostBytes: 4 * header.parameters } }
   },
   *run({ base, models }, { recipe, weights }, context) {
     const merged = yield* fold(recipe, Object.fromEntries(Object.entries(models).map(([name, { weights }]) => [name, weights])), { ...weights === undefined ? {} : { weights }, ...base === undefined ? {} : { base: base.weights } })

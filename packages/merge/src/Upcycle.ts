@@ -33,10 +33,16 @@ type MixtureModel = Model.Model & { readonly feedForward: Model.Mixture }
 const forcedCases = (mixture: Checkpoint.Any, experts: ReadonlyArray<string>, expected: (expert: number) => upcycling.Described) =>
   Object.fromEntries(experts.map((name, expert) => [name, [sideOf(expected(expert)), sideOf(mixture, Router.fixed([expert]))] as const]))
 
-const describeMixture = (model: Model.Model, tokenizer: string) => ({
-  header: { form: "mixture" as const, model: model as MixtureModel, tokenizer },
-  cost: { bytesRead: 4 * Model.parameters(model), bytesWritten: 4 * Model.parameters(model), hostBytes: 8 * Model.parameters(model) }
-})
+/** A newborn's header and cost: the body in its own dtype, what is new or changed in f32. */
+const describeMixture = (model: Model.Model, base: Checkpoint.Header<"dense">, kept: number, bytesRead: number) => {
+  const header = Checkpoint.headerOf(model as MixtureModel, base.tokenizer, Math.round(base.bytes * kept / base.parameters + 4 * (Model.parameters(model) - kept)))
+  return { header, cost: { bytesRead, bytesWritten: header.bytes, hostBytes: 2 * header.bytes } }
+}
+/** Weights that a newborn mixture copies as they are stored. */
+const copied = (model: Model.Model): number => {
+  const router = model.feedForward.kind === "mixture" ? model.layers * Object.values(model.feedForward.routerTensors).reduce((sum, shape) => sum + shape.reduce((product, axis) => product * axis, 1), 0) : 0
+  return Model.parameters(model) - router
+}
 
 /**
  * Sparse upcycling: `experts` copies of the dense feed-forward. Proof: mixture = dense, under any router whose weights sum to one; a router of
@@ -49,7 +55,8 @@ export const fromDense = Stage.make("upcycle/fromDense", {
   options: Schema.Struct({ experts: Schema.Int.check(Schema.isGreaterThan(0)), router: Router.Router }),
   output: Checkpoint.Mixture,
   *describe({ base }, { experts, router }) {
-    return describeMixture(yield* upcycling.mixtureOf(base.model, { experts, expert: { kind: "full" }, router }), base.tokenizer)
+    const model = yield* upcycling.mixtureOf(base.model, { experts, expert: { kind: "full" }, router })
+    return describeMixture(model, base, copied(model), base.bytes)
   },
   *run({ base }, { experts, router }, context) {
     const found = yield* upcycling.fromDense(base, { experts, router, seed: context.seed })
@@ -87,7 +94,8 @@ export const fromModels = Stage.make("upcycle/fromModels", {
   output: Checkpoint.Mixture,
   *describe({ models }, { router }) {
     const [, header] = yield* oneShape(models)
-    return describeMixture(yield* upcycling.mixtureOf(header.model, { experts: Object.keys(models).length, expert: { kind: "full" }, router }), header.tokenizer)
+    const model = yield* upcycling.mixtureOf(header.model, { experts: Object.keys(models).length, expert: { kind: "full" }, router })
+    return describeMixture(model, header, 0, Object.values(models).reduce((sum, { bytes }) => sum + bytes, 0))
   },
   *run({ models }, { router }, context) {
     const names = Object.keys(models), base = models[names[0]!]!
@@ -117,7 +125,8 @@ export const fromAdapters = Stage.make("upcycle/fromAdapters", {
       if (header.rank !== first[1].rank || header.scale !== first[1].scale) return yield* refuse(name, `rank ${header.rank} and scale ${header.scale}, ${first[0]} has ${first[1].rank} and ${first[1].scale}`, "Train the adapters alike.")
     }
     const { rank, scale } = first[1]
-    return describeMixture(yield* upcycling.mixtureOf(base.model, { experts: 1 + others.length, expert: { kind: "lowRank", rank, scale }, router }), base.tokenizer)
+    const model = yield* upcycling.mixtureOf(base.model, { experts: 1 + others.length, expert: { kind: "lowRank", rank, scale }, router })
+    return describeMixture(model, base, base.parameters, base.bytes + 4 * (1 + others.length) * Adapter.tensors(base.model, rank).reduce((sum, { shape }) => sum + shape[0]! * shape[1]!, 0))
   },
   *run({ adapters, base }, { router }, context) {
     const names = Object.keys(adapters)

@@ -18,7 +18,7 @@ export class CompressError extends Schema.TaggedError<CompressError>()("Compress
 /** How much of each layer's combine weight went to each expert; sums to one per layer. [layers][experts] */
 export const usage = (trace: Table.Table<Tables.Trace>, layers: number, experts: number): ReadonlyArray<ReadonlyArray<number>> => {
   const layer = Table.column(trace, "layer"), expert = Table.column(trace, "expert"), weight = Table.column(trace, "weight"), dropped = Table.column(trace, "dropped")
-  const sums = Array.from({ length: layers }, () => new Array<number>(experts).fill(0))
+  const sums = Array.from({ length: layers }, () => Array.from({ length: experts }, () => 0))
   for (let row = 0; row < layer.length; row++) {
     const line = sums[layer[row]!]
     if (line?.[expert[row]!] === undefined) throw new Error(`usage: the trace names layer ${layer[row]} and expert ${expert[row]} of a mixture with ${layers} layers of ${experts}`)
@@ -54,7 +54,7 @@ export const dropExperts = ({ model, weights }: Described, shares: ReadonlyArray
   const form = yield* formOf("dropExperts", model, keep), smaller = yield* withExperts("dropExperts", model, keep)
   const edit = new Map(body(weights))
   shares.forEach((line, layer) => {
-    const kept = [...ranking(line).slice(0, keep)].sort((a, b) => a - b)
+    const kept = ranking(line).slice(0, keep).sort((a, b) => a - b)
     kept.forEach((from, to) => { for (const part of parts(form)) edit.set(`layers.${layer}.experts.${to}.${part}`, { copy: `layers.${layer}.experts.${from}.${part}`, of: weights }) })
     for (const [name, shape] of Object.entries(form.routerTensors)) {
       const at = `layers.${layer}.router.${name}`
@@ -93,7 +93,7 @@ export const mergeExperts = ({ model, weights }: Described, shares: ReadonlyArra
   if (form.expert.kind !== "full") return yield* new CompressError({ method: "mergeExperts", problem: "low-rank experts have no inner channels of their own to align", remedy: "Fold them into full experts first: Compress.fold(mixture)." })
   const edit = new Map(body(weights)), { inner } = form, { hidden } = model, groups: Array<ReadonlyArray<ReadonlyArray<number>>> = []
   for (const [layer, line] of shares.entries()) {
-    const leaders = [...ranking(line).slice(0, keep)].sort((a, b) => a - b)
+    const leaders = ranking(line).slice(0, keep).sort((a, b) => a - b)
     const experts: Array<FeedForward> = []
     for (let expert = 0; expert < form.experts; expert++) experts.push(yield* readExpert(weights, layer, expert))
     const aligned = leaders.map((leader) => experts.map((expert, at) => at === leader || leaders.includes(at) ? expert : align(experts[leader]!, expert, inner, hidden)))

@@ -67,7 +67,7 @@ export const carrying = (model: Model.Model, weights: Weights.Weights, feedForwa
 export const folded = (model: Model.Model, weights: Weights.Weights, { rank, scale }: { readonly rank: number; readonly scale: number }, at: (name: string) => string): Weights.Weights => {
   const plain = Edit.apply(new Map(Model.tensors(model).map(({ name }): [string, Edit.Origin] => [name, { copy: name, of: weights }])))
   return {
-    infos: plain.infos,
+    infos: new Map([...plain.infos].map(([name, info]) => [name, Edit.inFeedForward(name) ? { ...info, dtype: "F32" as const } : info])), // a sum needs more bits than its parts
     read: (name, rows) => !Edit.inFeedForward(name) ? plain.read(name, rows) : Effect.gen(function*() {
       const columns = plain.infos.get(name)!.shape[1]!
       const base = yield* plain.read(name, rows), a = yield* weights.read(`${at(name)}.a`), b = yield* weights.read(`${at(name)}.b`, rows) // [rows, in], [rank, in], [rows, rank]

@@ -98,7 +98,9 @@ export const apply = Stage.make("adapter/apply", {
   output: Checkpoint.Dense,
   *describe({ adapter, base: { key, ...header } }) {
     yield* requireBase("given", adapter, key)
-    return { header, cost: { bytesRead: 4 * Model.parameters(header.model), bytesWritten: 4 * Model.parameters(header.model) } }
+    const changed = Model.tensors(header.model).reduce((sum, { name, shape }) => /\.feedForward\.(gate|up|down)$/.test(name) ? sum + shape[0]! * shape[1]! : sum, 0)
+    const found = { ...header, bytes: Math.round(header.bytes * (1 - changed / header.parameters) + 4 * changed) } // folded matrices are f32
+    return { header: found, cost: { bytesRead: header.bytes, bytesWritten: found.bytes } }
   },
   *run({ adapter, base }, _, context) {
     yield* Effect.void

@@ -40,7 +40,7 @@ export const dense = Stage.make("newborn/dense", {
   output: Checkpoint.Dense,
   *describe(_, options) {
     const model = modelOf(options)
-    return { header: { form: "dense" as const, model, tokenizer: Tokenizer.bytes().hash }, cost: { bytesWritten: 4 * Model.parameters(model) } }
+    return { header: Checkpoint.headerOf(model, Tokenizer.bytes().hash), cost: { bytesWritten: 4 * Model.parameters(model) } }
   },
   *run(_, options, context) {
     const model = modelOf(options)

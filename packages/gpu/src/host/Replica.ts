@@ -8,7 +8,7 @@
 import { readFileSync } from "node:fs"
 import type { Reals } from "../Kernel.ts"
 import { kernels } from "../kernels.ts"
-import { sumReplicasStep, type Program } from "../Recording.ts"
+import { sumReplicasStep, type Program, type Step } from "../Recording.ts"
 import type { Slot } from "../Tensor.ts"
 import { makeHeap } from "./Heap.ts"
 import { onnxProducts } from "./onnxProducts.ts"
@@ -48,7 +48,7 @@ export class OutOfMemory extends Error {
   constructor(bytes: number) { super(`the arena cannot grow to ${bytes} bytes`); this.bytes = bytes }
 }
 
-interface Compiled { readonly steps: ReadonlyArray<() => void>; readonly labels: ReadonlyArray<string>; readonly flops: () => number; readonly kept: ReadonlyMap<number, number>; readonly generation: number }
+interface Compiled { readonly steps: ReadonlyArray<() => void>; readonly labels: ReadonlyArray<string>; readonly flops: number; readonly kept: ReadonlyMap<number, number>; readonly generation: number }
 const pageBytes = 65536
 const maximumPages = 65536
 
@@ -118,10 +118,9 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
     }
     const starts = aligned.map((_, slab) => aligned.slice(0, slab).reduce((sum, bytes) => sum + bytes, scratch.at))
     const addressOf = (slot: Slot): number => slot.kept ? kept.get(slot.id)!.at : starts[program.placement.slabOf.get(slot.id)!]!
-    const real: Array<() => number> = [] // grouped products count the rows they really have
     let fixed = 0
     const labels: Array<string> = []
-    const steps = program.steps.map((step): (() => void) => {
+    const compileStep = (step: Step): (() => void) => {
       const slots = step.slots.map((id) => program.slots.get(id)!)
       if (step.kernel === sumReplicasStep) {
         labels.push(sumReplicasStep)
@@ -133,11 +132,7 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
       const bindings = Object.keys(kernel.bindings)
       const params = Object.fromEntries(Object.keys(kernel.params).map((name, at) => [name, step.params[at]!]))
       const addresses = slots.map(addressOf)
-      const work = kernel.flops(params)
-      if (step.kernel.startsWith("grouped")) {
-        const offsets = view(slots[2]!, addresses[2]!), rows = params["total"] ?? params["rows"]!
-        real.push(() => work / rows * offsets[params["groups"]!]!)
-      } else fixed += work
+      if (!step.kernel.startsWith("grouped")) fixed += kernel.flops(params)
       const product = productName.test(step.kernel)
       labels.push(product ? `${step.kernel} ${Object.entries(params).map(([name, value]) => `${name} ${value}`).join(" ")}` : step.kernel)
       if (product && library !== undefined) {
@@ -153,8 +148,16 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
       if (compiled !== undefined) return compiled.bind(undefined, ...addresses, ...step.params) as () => void
       const buffers = Object.fromEntries(bindings.map((name, i) => [name, view(slots[i]!, addresses[i]!)]))
       return () => kernel.run(buffers, params)
+    }
+    const steps = program.steps.map((step) => {
+      const run = compileStep(step)
+      if (!step.kernel.startsWith("grouped")) return run
+      // grouped products count the rows they really have, before a later step takes the offsets' place
+      const kernel = kernels.get(step.kernel)!, params = Object.fromEntries(Object.keys(kernel.params).map((name, at) => [name, step.params[at]!]))
+      const slot = program.slots.get(step.slots[2]!)!, offsets = view(slot, addressOf(slot)), work = kernel.flops(params) / (params["total"] ?? params["rows"]!)
+      return () => { flops += work * offsets[params["groups"]!]!; run() }
     })
-    return { steps, labels, kept: new Map([...program.slots.values()].filter((slot) => slot.kept).map(({ id }) => [id, kept.get(id)!.at])), generation, flops: () => real.reduce((sum, count) => sum + count(), fixed) }
+    return { steps, labels, kept: new Map([...program.slots.values()].filter((slot) => slot.kept).map(({ id }) => [id, kept.get(id)!.at])), generation, flops: fixed }
   }
   /** Compiling may itself move what other programs use, never what this one does: kept slots stay, its scratch is placed before its views are made. */
   const compiledOf = (program: Steps): Compiled => {
@@ -170,7 +173,7 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
     },
     read: (slot) => view(slot, placeKept(slot)).slice(),
     submit: (program) => {
-      const { flops: count, labels, steps } = compiledOf(program)
+      const { flops: fixed, labels, steps } = compiledOf(program)
       if (options.profile) steps.forEach((step, i) => {
         const begin = performance.now()
         step()
@@ -178,7 +181,7 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
         times.set(labels[i]!, { milliseconds: time.milliseconds + performance.now() - begin, calls: time.calls + 1 })
       })
       else for (const step of steps) step()
-      flops += count()
+      flops += fixed
       submissions++
       peak = Math.max(peak, keptBytes + program.placement.slabs.reduce((sum, length) => sum + length * 4, 0))
     },

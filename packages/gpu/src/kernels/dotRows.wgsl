@@ -1,10 +1,11 @@
-// out[row] = a[row] · b[row]. One workgroup to a row.
+// out[row] = a[row] · b[row]. The lanes of a row share its columns.
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  let row = flatWorkgroup(workgroup, workgroups);
+fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+  let row = rowOf(workgroup, workgroups, index);
   if (row >= p.rows) { return; }
+  let lane = laneOf(index);
   var sum = 0.0;
-  for (var c = lane; c < p.columns; c += 64u) { sum += a[row * p.columns + c] * b[row * p.columns + c]; }
-  sum = sumOverWorkgroup(sum, lane);
+  for (var c = lane; c < p.columns; c += lanesOfRow) { sum += a[row * p.columns + c] * b[row * p.columns + c]; }
+  sum = sumOverRow(sum, index);
   if (lane == 0u) { out[row] = sum; }
 }

@@ -4,7 +4,7 @@ import { make, perElement, readsIndex, writes } from "../Kernel.ts"
 export const segmentLengths = make("segmentLengths", {
   bindings: { offsets: readsIndex, out: writes },
   params: { count: "u32" },
-  flops: ({ count }) => 0 * count,
+  flops: () => 0,
   dispatch: ({ count }) => perElement(count),
   source: new URL("./segmentLengths.wgsl", import.meta.url),
   run: ({ offsets, out }, { count }) => { for (let i = 0; i < count; i++) out[i] = offsets[i + 1]! - offsets[i]! }
