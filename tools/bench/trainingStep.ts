@@ -22,9 +22,10 @@ const model: Model.Model = {
   tiedEmbeddings: true, feedForward: { kind: "dense", inner: 384 }, extra: {}
 }
 
-const torchRun = (): { readonly tokensPerSecond: number; readonly loss: number } | undefined => {
+interface Rate { readonly tokensPerSecond: number; readonly tokensPerProcessorSecond: number; readonly loss: number }
+const torchRun = (threads: number): Rate | undefined => {
   if (values["no-torch"]) return undefined
-  const { status, stdout } = spawnSync("python3", [fileURLToPath(new URL("./training_step.py", import.meta.url)), "--runs", "1", "--steps", String(steps), "--batch", String(batch), "--threads", String(Math.max(workers, 1))], { encoding: "utf8" })
+  const { status, stdout } = spawnSync("python3", [fileURLToPath(new URL("./training_step.py", import.meta.url)), "--runs", "1", "--steps", String(steps), "--batch", String(batch), "--threads", String(threads)], { encoding: "utf8" })
   return status === 0 ? JSON.parse(stdout.trim().split("\n").at(-1)!) : undefined
 }
 
@@ -60,21 +61,24 @@ const main = Effect.gen(function*() {
     return (yield* arena.read(program.outputs.loss))[0]! * device.replicas
   })
   for (let i = 0; i < 3; i++) yield* step
-  const ours: Array<number> = [], theirs: Array<number> = []
-  const loss = { ours: NaN, theirs: NaN }
+  const ours: Array<Rate> = [], theirs: Array<Rate> = [], single: Array<Rate> = []
   for (let run = 0; run < runs; run++) {
-    const begin = performance.now()
-    for (let i = 0; i < steps; i++) loss.ours = yield* step
-    ours.push(steps * batch * tokens / (performance.now() - begin) * 1000)
-    const torch = torchRun()
-    if (torch !== undefined) { theirs.push(torch.tokensPerSecond); loss.theirs = torch.loss }
+    const begin = performance.now(), processor = process.cpuUsage(), all = steps * batch * tokens
+    let loss = NaN
+    for (let i = 0; i < steps; i++) loss = yield* step
+    const { system, user } = process.cpuUsage(processor)
+    ours.push({ tokensPerSecond: all / (performance.now() - begin) * 1000, tokensPerProcessorSecond: all / (user + system) * 1e6, loss })
+    for (const [threads, into] of [[Math.max(workers, 1), theirs], [1, single]] as const) { const torch = torchRun(threads); if (torch !== undefined) into.push(torch) }
   }
-  const median = (of: ReadonlyArray<number>) => [...of].sort((a, b) => a - b)[Math.floor(of.length / 2)]!
-  const range = (of: ReadonlyArray<number>) => `${Math.round(median(of))} (${Math.round(Math.min(...of))} … ${Math.round(Math.max(...of))})`
+  const sorted = (rates: ReadonlyArray<Rate>, of: keyof Rate) => rates.map((rate) => rate[of]).sort((a, b) => a - b)
+  const median = (rates: ReadonlyArray<Rate>, of: keyof Rate) => sorted(rates, of)[Math.floor(rates.length / 2)]!
+  const row = (name: string, rates: ReadonlyArray<Rate>) => { if (rates.length > 0) console.log([name.padEnd(20), ...(["tokensPerSecond", "tokensPerProcessorSecond"] as const).map((of) => `${Math.round(median(rates, of))} (${Math.round(sorted(rates, of)[0]!)} … ${Math.round(sorted(rates, of).at(-1)!)})`.padEnd(26)), `loss ${rates.at(-1)!.loss.toFixed(3)}`].join("")) }
   const stats = (yield* arena.stats) as HostStats
-  console.log(`${device.adapter}\nsteps of the program: ${program.steps.length}; ${(program.flops * device.replicas / 1e9).toFixed(1)} GFLOP a step; peak ${(stats.peakBytes / 2 ** 20).toFixed(0)} MiB; loss ${loss.ours.toFixed(3)}, PyTorch's ${loss.theirs.toFixed(3)}`)
-  console.log(`host:    ${range(ours)} tokens/s`)
-  if (theirs.length > 0) console.log(`PyTorch: ${range(theirs)} tokens/s; ratio ${(median(ours) / median(theirs)).toFixed(2)}`)
+  console.log(`${device.adapter}\n${program.steps.length} steps, ${(program.flops * device.replicas / 1e9).toFixed(1)} GFLOP; peak ${(stats.peakBytes / 2 ** 20).toFixed(0)} MiB\n${"".padEnd(20)}${"tokens/s (range)".padEnd(26)}tokens/s of processor time`)
+  row("host", ours)
+  row(`PyTorch, ${Math.max(workers, 1)} threads`, theirs)
+  row("PyTorch, 1 thread", single)
+  if (theirs.length > 0) console.log(`ratio of tokens/s ${(median(ours, "tokensPerSecond") / median(theirs, "tokensPerSecond")).toFixed(2)}; of tokens per processor second, PyTorch with one thread: ${(median(ours, "tokensPerProcessorSecond") / median(single, "tokensPerProcessorSecond")).toFixed(2)}`)
   if (values.profile) {
     const total = Object.values(stats.profile).reduce((sum, { milliseconds }) => sum + milliseconds, 0)
     const flops = (label: string) => { const at = Object.fromEntries([...label.matchAll(/(\w+) (\d+)/g)].map(([, name, value]) => [name, Number(value)])); return at["rows"] === undefined || !label.startsWith("matmul") ? undefined : 2 * at["batch"]! * at["rows"] * at["columns"]! * at["inner"]! }

@@ -2,7 +2,9 @@
 import type { OnnxProducts, Operand } from "./onnxProducts.ts"
 
 /** Below this many floating-point operations a call into the library costs more than the SIMD module's product. Measured by tools/bench/host.ts. */
-export const smallProduct = 120_000
+export const smallProduct = 300_000
+/** Outputs are computed in slices of at most this many numbers: the library's own copy of a slice then stays in the second-level cache. */
+const sliceLength = 2 ** 18
 
 export interface ProductStep {
   readonly kernel: string
@@ -21,24 +23,32 @@ export const prepareProduct = (library: OnnxProducts, step: ProductStep): (() =>
   const { accumulate, alpha, batch, columns, inner, rows, strideA, strideB } = step.params as Record<"accumulate" | "alpha" | "batch" | "columns" | "inner" | "rows" | "strideA" | "strideB", number>
   if (2 * batch * rows * columns * inner < smallProduct) return undefined
   const { transposeA, transposeB } = transposed(step.kernel)
-  const axesA = transposeA ? [inner, rows] : [rows, inner], axesB = transposeB ? [columns, inner] : [inner, columns]
-  const gemm = (i: number, times: number): (() => void) => library.prepare({ operator: "Gemm", transposeA, transposeB, alpha, accumulate: accumulate === 1 },
-    { data: step.view("a", i * strideA, times * rows * inner), axes: [axesA[0]! * times, axesA[1]!] },
+  const axesB = transposeB ? [columns, inner] : [inner, columns]
+  /** Rows `from` … `from + count` of product i; for aᵀ all of them. */
+  const gemm = (i: number, from: number, count: number): (() => void) => library.prepare({ operator: "Gemm", transposeA, transposeB, alpha, accumulate: accumulate === 1 },
+    { data: step.view("a", i * strideA + from * inner, count * inner), axes: transposeA ? [inner, rows] : [count, inner] },
     { data: step.view("b", i * strideB, columns * inner), axes: axesB },
-    { data: step.view("out", i * rows * columns, times * rows * columns), axes: [rows * times, columns] })
-  if (batch === 1) return gemm(0, 1)
-  if (strideB === 0 && !transposeA && strideA === rows * inner) return gemm(0, batch)
-  const whole = (stride: number) => stride === 0 ? 1 : batch
+    { data: step.view("out", (i * rows + from) * columns, count * columns), axes: [count, columns] })
+  const slices = (total: number, length: number): ReadonlyArray<readonly [from: number, count: number]> => {
+    const each = Math.max(1, Math.ceil(total / Math.ceil(total * length / sliceLength)))
+    return Array.from({ length: Math.ceil(total / each) }, (_, slice) => [slice * each, Math.min(each, total - slice * each)] as const)
+  }
+  const gemms = (i: number, total: number): ReadonlyArray<() => void> => transposeA ? [gemm(i, 0, rows)] : slices(total, columns).map(([from, count]) => gemm(i, from, count))
+  if (batch === 1) return inTurn(gemms(0, rows))
+  if (strideB === 0 && !transposeA && strideA === rows * inner) return inTurn(gemms(0, rows * batch))
   if (accumulate === 0 && (strideA === 0 || strideA === rows * inner) && (strideB === 0 || strideB === columns * inner)) {
-    return library.prepare({ operator: "FusedMatMul", transposeA, transposeB, alpha, accumulate: false },
-      { data: step.view("a", 0, whole(strideA) * rows * inner), axes: [whole(strideA), ...axesA] },
-      { data: step.view("b", 0, whole(strideB) * columns * inner), axes: [whole(strideB), ...axesB] },
-      { data: step.view("out", 0, batch * rows * columns), axes: [batch, rows, columns] })
+    return inTurn(slices(batch, rows * columns).map(([from, count]) => {
+      const a = strideA === 0 ? 1 : count, b = strideB === 0 ? 1 : count
+      return library.prepare({ operator: "FusedMatMul", transposeA, transposeB, alpha, accumulate: false },
+        { data: step.view("a", from * strideA, a * rows * inner), axes: [a, ...transposeA ? [inner, rows] : [rows, inner]] },
+        { data: step.view("b", from * strideB, b * columns * inner), axes: [b, ...axesB] },
+        { data: step.view("out", from * rows * columns, count * rows * columns), axes: [count, rows, columns] })
+    }))
   }
   if (2 * rows * columns * inner < smallProduct) return undefined
-  const calls = Array.from({ length: batch }, (_, i) => gemm(i, 1))
-  return () => { for (const call of calls) call() }
+  return inTurn(Array.from({ length: batch }, (_, i) => gemms(i, rows)).flat())
 }
+const inTurn = (calls: ReadonlyArray<() => void>): (() => void) => calls.length === 1 ? calls[0]! : () => { for (const call of calls) call() }
 
 /** Groups have as many rows as the data says: operands are cut anew at every call. */
 const grouped = (library: OnnxProducts, { index, kernel, params, view }: ProductStep): (() => void) | undefined => {
