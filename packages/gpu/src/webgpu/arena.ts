@@ -96,8 +96,8 @@ export const makeArena = (live: Live): Effect.Effect<Arena, never, Scope.Scope> 
     /** One call at a time, inside error scopes; thrown errors, WebGPU's errors and loss come out typed. */
     const call = <A>(doing: string, run: () => Promise<A>): Effect.Effect<A, Failure> =>
       Semaphore.withPermit(live.turn)(Effect.suspend(() => {
-        if (live.lost !== undefined) return Effect.fail<Failure>(new DeviceLost({ device: live.name, problem: live.lost }))
         if (!open) return Effect.fail<Failure>(new DeviceError({ device: live.name, doing, problem: "the arena's scope was closed", remedy: "Use an arena inside its scope only." }))
+        if (live.lost !== undefined) return Effect.fail<Failure>(new DeviceLost({ device: live.name, problem: live.lost }))
         const scoped = async (): Promise<A> => {
           fresh.clear()
           device.pushErrorScope("out-of-memory")

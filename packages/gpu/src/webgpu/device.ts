@@ -7,13 +7,15 @@ import { Effect, type Scope, Semaphore } from "effect"
 import { DeviceError, DeviceLost, type Failure, type Service } from "../Device.ts"
 import type { Any, Binding } from "../Kernel.ts"
 import { makeArena } from "./arena.ts"
-import { describe } from "./instance.ts"
+import { type Forms, formsOf } from "./forms.ts"
+import { describe, isSoftware } from "./instance.ts"
 import { moduleOf } from "./prelude.ts"
 
 /** One opened device. */
 export interface Live {
   readonly name: string
   readonly device: GPUDevice
+  readonly forms: Forms
   readonly largestBuffer: number
   readonly pipelines: Map<string, Promise<GPUComputePipeline>>
   /** One submission, upload or read at a time, in the order asked for. */
@@ -41,7 +43,7 @@ const open = (name: string, adapter: GPUAdapter, options: Options): Effect.Effec
       const requiredFeatures = wanted.filter((feature) => adapter.features.has(feature) && !(options.without ?? []).some((left) => left === feature))
       const device = await adapter.requestDevice({ requiredLimits, requiredFeatures, label: name })
       const live: Live = {
-        name, device, pipelines: new Map(), turn: Semaphore.makeUnsafe(1), lost: undefined, problem: undefined,
+        name, device, forms: formsOf(device.features, isSoftware(adapter)), pipelines: new Map(), turn: Semaphore.makeUnsafe(1), lost: undefined, problem: undefined,
         largestBuffer: Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize, options.largestBuffer ?? Infinity)
       }
       void device.lost.then(({ message, reason }) => live.lost ??= message || reason || "no reason given")
@@ -74,13 +76,13 @@ export const pipelineOf = (live: Live, kernel: Any): Promise<GPUComputePipeline>
 }
 
 const visibility = 4 // GPUShaderStage.COMPUTE
-const compile = async ({ device, name }: Live, kernel: Any): Promise<GPUComputePipeline> => {
+const compile = async ({ device, forms, name }: Live, kernel: Any): Promise<GPUComputePipeline> => {
   const label = kernel.name as string
   const bindings = Object.values(kernel.bindings as Record<string, Binding>)
   const limit = device.limits.maxStorageBuffersPerShaderStage
   if (bindings.length > limit) throw new DeviceError({ device: name, doing: `compile kernel ${label}`, problem: `${bindings.length} bindings, the adapter allows ${limit}`, remedy: "Use --device host." })
   try {
-    const code = await moduleOf(kernel, device.features)
+    const code = await moduleOf(kernel, forms)
     device.pushErrorScope("validation")
     const layout = device.createBindGroupLayout({ label, entries: [
       { binding: 0, visibility, buffer: { type: "uniform" } },

@@ -1,9 +1,10 @@
 /**
  * What stands in front of a kernel's WGSL: its parameters as a uniform block `p`, its bindings as storage arrays under their own names,
- * and the small functions of prelude.wgsl. The kernel's text itself is never changed.
+ * and the small functions of prelude.wgsl and rows.wgsl. The kernel's text itself is never changed.
  */
 import { readFile } from "node:fs/promises"
 import type { Any, Binding, DType } from "../Kernel.ts"
+import { type Forms, sourceOf, usesQuads } from "./forms.ts"
 
 /** Names of our parameters that WGSL reserves: they get a trailing underscore, `p.active_`. */
 const reserved: ReadonlySet<string> = new Set(["active", "filter", "final", "from", "get", "of", "self", "set", "target", "with"])
@@ -17,16 +18,15 @@ export const declarations = (kernel: Any): string => {
   return [`struct Parameters { ${members.join(", ")} }`, "@group(0) @binding(0) var<uniform> p: Parameters;", ...bindings].join("\n")
 }
 
-const shared = new URL("./prelude.wgsl", import.meta.url)
-/** Kernels that have a second form, `x.quad.wgsl`, for adapters whose lanes can hand values round in fours. */
-const withQuads: ReadonlySet<string> = new Set(["matmulNN", "matmulNT", "matmulTN", "groupedMatmulNN", "groupedMatmulNT", "groupedMatmulTN"])
+const beside = (name: string): URL => new URL(`./${name}`, import.meta.url)
 
 /** The whole module of a kernel, as WebGPU gets it. Fails with the file system's error when a file is missing. */
-export const moduleOf = async (kernel: Any, features: ReadonlySet<string>): Promise<string> => {
-  const quads = features.has("subgroups") && withQuads.has(kernel.name)
-  const own = quads ? new URL(kernel.source.href.replace(/\.wgsl$/, ".quad.wgsl")) : kernel.source
-  const [functions, text] = await Promise.all([readFile(shared, "utf8"), readFile(own, "utf8")])
-  return [...quads ? ["enable subgroups;", "diagnostic(off, subgroup_uniformity); // quads leave as a whole, which the analysis cannot see"] : [], declarations(kernel), functions, text].join("\n")
+export const moduleOf = async (kernel: Any, forms: Forms): Promise<string> => {
+  const files = [beside("prelude.wgsl"), beside(forms.rows ? "rows.quad.wgsl" : "rows.wgsl"), sourceOf(kernel, forms)]
+  const texts = await Promise.all(files.map((file) => readFile(file, "utf8")))
+  // quads leave as a whole, which the analysis of uniformity cannot see
+  const quads = forms.rows || usesQuads(kernel.name, forms) ? ["enable subgroups;", "diagnostic(off, subgroup_uniformity);"] : []
+  return [...quads, declarations(kernel), ...texts].join("\n")
 }
 
 /** A step's parameters as the uniform block: four bytes each, in layout order. */

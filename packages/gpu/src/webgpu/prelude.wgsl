@@ -17,30 +17,3 @@ fn sigmoid(x: f32) -> f32 { return 1.0 / (1.0 + exponential(-x)); }
 
 // Drivers may compute tanh from exponentials that overflow; beyond 15 it is ±1 in f32.
 fn hyperbolicTangent(x: f32) -> f32 { return select(tanh(clamp(x, -15.0, 15.0)), x, isNaN(x)); }
-
-// Reductions over a workgroup of 64 in a fixed tree; every lane gets the result. Call them from uniform control flow.
-var<workgroup> lanes: array<f32, 64>;
-
-fn sumOverWorkgroup(value: f32, lane: u32) -> f32 {
-  lanes[lane] = value;
-  workgroupBarrier();
-  for (var half = 32u; half > 0u; half >>= 1u) {
-    if (lane < half) { lanes[lane] += lanes[lane + half]; }
-    workgroupBarrier();
-  }
-  let total = lanes[0];
-  workgroupBarrier();
-  return total;
-}
-
-fn maximumOverWorkgroup(value: f32, lane: u32) -> f32 {
-  lanes[lane] = value;
-  workgroupBarrier();
-  for (var half = 32u; half > 0u; half >>= 1u) {
-    if (lane < half) { lanes[lane] = max(lanes[lane], lanes[lane + half]); }
-    workgroupBarrier();
-  }
-  let largest = lanes[0];
-  workgroupBarrier();
-  return largest;
-}

@@ -6,6 +6,7 @@ import { kernels } from "../kernels.ts"
 import type { Program, Step } from "../Recording.ts"
 import type { Slot } from "../Tensor.ts"
 import { type Live, pipelineOf } from "./device.ts"
+import { workgroupsOf } from "./forms.ts"
 import { packParameters, parameterBytes } from "./prelude.ts"
 
 /** Everything of a program that does not change from one submission to the next. */
@@ -44,7 +45,7 @@ export const prepare = async (live: Live, program: Program, arena: {
   device.queue.writeBuffer(uniforms, 0, block.buffer)
 
   const workgroups = steps.map(({ kernel, step }) => {
-    const groups: Workgroups = kernel.dispatch(Object.fromEntries(Object.keys(kernel.params).map((name, at) => [name, step.params[at]!])))
+    const groups = workgroupsOf(kernel.name, kernel.dispatch(Object.fromEntries(Object.keys(kernel.params).map((name, at) => [name, step.params[at]!]))), live.forms)
     const most = device.limits.maxComputeWorkgroupsPerDimension
     if (groups.some((count) => count > most)) throw new DeviceError({ device: live.name, doing: `dispatch kernel ${kernel.name}`, problem: `[${groups.join(", ")}] workgroups, at most ${most} along one axis`, remedy: "Make the batch smaller." })
     return groups

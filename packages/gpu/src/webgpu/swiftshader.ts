@@ -7,6 +7,7 @@ import { chmod, lstat, mkdir, mkdtemp, readFile, rename, rm, writeFile } from "n
 import { createRequire } from "node:module"
 import { constants, tmpdir } from "node:os"
 import { dirname, join } from "node:path"
+import { runInThisContext } from "node:vm"
 import { brotliDecompressSync } from "node:zlib"
 
 const manifest = "vk_swiftshader_icd.json", loader = "libvulkan.so.1"
@@ -64,11 +65,13 @@ export const swiftshaderFolder = async (): Promise<string> => {
 
 /** Names SwiftShader to the Vulkan loader and runs `open`; the variables are put back afterwards, so that hardware can still be looked for. */
 export const withSwiftshader = async <A>(folder: string, open: () => Promise<A>): Promise<A> => {
-  const names = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"], before = names.map((name) => process.env[name])
-  for (const name of names) process.env[name] = join(folder, manifest)
+  // Test runners give modules a copy of process.env; the loader reads the process's own.
+  const { env } = runInThisContext("process") as NodeJS.Process
+  const names = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"], before = names.map((name) => env[name])
+  for (const name of names) env[name] = join(folder, manifest)
   try { return await open() }
   finally {
-    names.forEach((name, at) => { if (before[at] === undefined) delete process.env[name]; else process.env[name] = before[at] })
+    names.forEach((name, at) => { if (before[at] === undefined) delete env[name]; else env[name] = before[at] })
   }
 }
 

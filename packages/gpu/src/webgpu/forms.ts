@@ -1,0 +1,26 @@
+/// <reference types="@webgpu/types" preserve="true" />
+/** Which form of a kernel an adapter gets, by what it says of itself: whether lanes can hand values round in fours, and whether it runs on the processor. */
+import { groups, type Workgroups } from "../Kernel.ts"
+
+export interface Forms {
+  /** Products by quads of lanes: the kernels' `.quad.wgsl` files. */
+  readonly products: boolean
+  /** Rows by quads of lanes: rows.quad.wgsl in place of rows.wgsl. */
+  readonly rows: boolean
+}
+export const formsOf = (features: ReadonlySet<string>, software: boolean): Forms => ({ products: features.has("subgroups"), rows: features.has("subgroups") && software })
+
+const products: ReadonlySet<string> = new Set(["matmulNN", "matmulNT", "matmulTN", "groupedMatmulNN", "groupedMatmulNT", "groupedMatmulTN"])
+/** Kernels whose workgroup is a row of rows.wgsl. */
+const rows: ReadonlySet<string> = new Set([
+  "causalSoftmax", "clipFactor", "combineWeightGradient", "crossEntropy", "dotRows", "rmsNorm", "rmsNormGradient", "softmax", "softmaxGradient", "sumColumns"
+])
+const rowsOfQuads = 16
+
+export const usesQuads = (kernel: string, forms: Forms): boolean => forms.products && products.has(kernel) || forms.rows && rows.has(kernel)
+/** The file of a kernel's form. */
+export const sourceOf = (kernel: { readonly name: string; readonly source: URL }, forms: Forms): URL =>
+  forms.products && products.has(kernel.name) ? new URL(kernel.source.href.replace(/\.wgsl$/, ".quad.wgsl")) : kernel.source
+/** The workgroups of a kernel's form, from those of its first form. */
+export const workgroupsOf = (kernel: string, [x, y, z]: Workgroups, forms: Forms): Workgroups =>
+  forms.rows && rows.has(kernel) ? groups(Math.ceil(x * y / rowsOfQuads)) : [x, y, z]
