@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals"
 import { Checkpoint, type Corpus, Model, Random, Table, type Tables, Tokenizer, Weights } from "@switchyard/core"
 import { Device, plainDevice } from "@switchyard/gpu"
-import { Effect, Exit } from "effect"
+import { Effect, Exit, type Layer } from "effect"
 import { createHash } from "node:crypto"
 import { naiveRoute } from "./naiveRoute.ts"
 import * as Router from "./Router.ts"
@@ -21,7 +21,7 @@ const texts = { sea: corpus("sea", ["Call me Ishmael. Some years ago", "never mi
 
 interface Captured { readonly table: Table.Table<Tables.Trace>; readonly plan: unknown; readonly measured: ReadonlyArray<unknown>; readonly progress: ReadonlyArray<number> }
 /** Runs the stage as a pipeline would. */
-const capture = (router: Router.Router, options: Parameters<typeof Trace.capture>[2], from: Readonly<Record<string, Corpus.Corpus>> = texts): Effect.Effect<Captured, unknown> => {
+const capture = (router: Router.Router, options: Parameters<typeof Trace.capture>[2], from: Readonly<Record<string, Corpus.Corpus>> = texts, layer: Layer.Layer<Device.Device, Device.Failure> = Device.plain()): Effect.Effect<Captured, unknown> => {
   const measured: Array<unknown> = [], progress: Array<number> = [], { definition } = Trace.capture
   const context = { key: "k", keys: {}, seed: 0, progress: (done: number) => Effect.sync(() => { progress.push(done) }), metric: () => Effect.void, actual: (each: unknown) => Effect.sync(() => { measured.push(each) }) }
   return Effect.scoped(Effect.gen(function*() {
@@ -29,7 +29,7 @@ const capture = (router: Router.Router, options: Parameters<typeof Trace.capture
     const plan = yield* definition.describe({ mixture: { ...given.header, key: "m" }, texts: Object.fromEntries(Object.keys(from).map((name) => [name, { domain: name, key: name }])) }, all)
     const table = (yield* definition.run({ mixture: given, texts: from }, all, context)) as Table.Table<Tables.Trace>
     return { table, plan, measured, progress }
-  })).pipe(Effect.provideService(Device.Device, Device.Device.of(plainDevice()))) as Effect.Effect<unknown> as Effect.Effect<Captured, unknown>
+  })).pipe(Effect.provide(layer)) as Effect.Effect<unknown> as Effect.Effect<Captured, unknown>
 }
 
 describe("Trace.capture", () => {
@@ -63,6 +63,15 @@ describe("Trace.capture", () => {
     }
     expect(rows.length).toBe(40 * 2)
   })
+  test("two replicas and the software device trace the same: every choice, weights within 1e-4", async () => {
+    const on = async (layer: Layer.Layer<Device.Device, Device.Failure>) => Table.rows((await Effect.runPromise(capture(Router.topK({ active: 2 }), { split: "report", tokens: 50 }, texts, layer))).table)
+    const expected = await on(Device.plain())
+    for (const layer of [Device.host({ workers: 2 }), Device.software()]) {
+      const found = await on(layer)
+      expect(found.map(({ weight: _, logit: __, ...exact }) => exact)).toEqual(expected.map(({ weight: _, logit: __, ...exact }) => exact))
+      found.forEach(({ logit, weight }, row) => expect([Math.abs(weight - expected[row]!.weight) < 1e-4, Math.abs(logit - expected[row]!.logit) < 1e-4]).toEqual([true, true]))
+    }
+  }, 60_000)
   test("a likelihood router's trace has all experts, the first token undecided", async () => {
     const { table } = await Effect.runPromise(capture(Router.likelihood(), { split: "report", tokens: 10 }, { sea: texts.sea }))
     const first = Table.rows(table).slice(0, experts)
