@@ -27,6 +27,7 @@ describe("by hand", () => {
   test("switch with both experts active: visits are even, so it is 1 whatever p", async () => expect(await measure(switchLoss, { active: 2 })).toBeCloseTo(1, 12))
   test("switch without the row that is left out: f = 1/2 1/2", async () => expect(await measure(switchLoss, { left: [1] })).toBeCloseTo(1, 12))
   test("switch without the last row: everything goes to expert 0, p = 3/4", async () => expect(await measure(switchLoss, { left: [2] })).toBeCloseTo(2 * 3 / 4, 12))
+  test("when every row is left out there is nothing to lose", async () => expect(await measure(switchLoss, { left: [0, 1, 2] })).toBe(0))
   test("z: (log 4)², (log 4)², (log 8)²", async () => {
     expect(await measure(zLoss)).toBeCloseTo((2 * Math.log(4) ** 2 + Math.log(8) ** 2) / 3, 12)
     expect(await measure(zLoss, { left: [0] })).toBeCloseTo((Math.log(4) ** 2 + Math.log(8) ** 2) / 2, 12)

@@ -27,7 +27,8 @@ export const shares = (targets: Tensor.Tensor, like: Tensor.Tensor): Tensor.Tens
   const counted = Op.gatherRows(one, targets, 2 ** 31) // [rows, 1]: one for every id, zero where there is none
   const total = Op.sumAll(counted) // [1]
   Recording.sumReplicas([total])
-  return Op.view(Op.divideRows(Op.view(counted, [1, targets.shape[0]!]), total), [targets.shape[0]!])
+  const some = Op.affine(total, { shift: 1e-30 }) // no target at all: shares of zero, not of 0 / 0
+  return Op.view(Op.divideRows(Op.view(counted, [1, targets.shape[0]!]), some), [targets.shape[0]!])
 }
 
 /** The unweighted loss [1] of one replica. Options: `shares` [rows], equal when left out. */
