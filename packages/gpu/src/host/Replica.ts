@@ -6,13 +6,14 @@
  * views of the same memory. The memory may grow between submissions only: views are made again afterwards.
  */
 import { readFileSync } from "node:fs"
-import type { Reals } from "../Kernel.ts"
+import type * as Kernel from "../Kernel.ts"
 import { kernels } from "../kernels.ts"
 import { sumReplicasStep, type Program, type Step } from "../Recording.ts"
 import type { Slot } from "../Tensor.ts"
-import { makeHeap } from "./Heap.ts"
+import { alignment, makeHeap } from "./Heap.ts"
 import { onnxProducts } from "./onnxProducts.ts"
 import { prepareProduct } from "./productSteps.ts"
+import { placeTiles, sliced, tilesOf } from "./tiles.ts"
 import * as WebAssembly from "./webAssembly.ts"
 
 /** A program as replicas get it: without what its recording returned. */
@@ -28,7 +29,7 @@ export interface ReplicaStats {
   readonly profile: Readonly<Record<string, KernelTime>>
 }
 export interface Replica {
-  readonly upload: (slot: Slot, data: Reals | Uint32Array) => void
+  readonly upload: (slot: Slot, data: Kernel.Reals | Uint32Array) => void
   readonly read: (slot: Slot) => Float32Array | Uint32Array
   readonly submit: (program: Steps) => void
   readonly free: (slots: ReadonlyArray<Slot>) => void
@@ -48,13 +49,16 @@ export class OutOfMemory extends Error {
   constructor(bytes: number) { super(`the arena cannot grow to ${bytes} bytes`); this.bytes = bytes }
 }
 
-interface Compiled { readonly steps: ReadonlyArray<() => void>; readonly labels: ReadonlyArray<string>; readonly flops: number; readonly kept: ReadonlyMap<number, number>; readonly generation: number }
+interface Compiled { readonly steps: ReadonlyArray<() => void>; readonly labels: ReadonlyArray<string>; readonly flops: number; readonly scratchBytes: number; readonly kept: ReadonlyMap<number, number>; readonly generation: number }
 const pageBytes = 65536
 const maximumPages = 65536
 
 /** Compiled once in each thread. */
 let simdModule: WebAssembly.Module | undefined
 const productName = /^(grouped)?[mM]atmul/
+const paramsOf = (kernel: Kernel.Any, values: ReadonlyArray<number>): Record<string, number> => Object.fromEntries(Object.keys(kernel.params).map((name, at) => [name, values[at]!]))
+/** What the profile calls a step: matrix products by shape. */
+const labelOf = (kernel: Kernel.Any, values: ReadonlyArray<number>): string => productName.test(kernel.name) ? `${kernel.name} ${Object.entries(paramsOf(kernel, values)).map(([name, value]) => `${name} ${value}`).join(" ")}` : kernel.name
 
 export const makeReplica = (options: ReplicaOptions = {}): Replica => {
   simdModule ??= new WebAssembly.Module(readFileSync(new URL("./kernels.wasm", import.meta.url)))
@@ -91,7 +95,7 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
     peak = Math.max(peak, keptBytes)
     return at
   }
-  const view = (slot: Slot, at: number) => slot.dtype === "u32" ? new Uint32Array(memory.buffer, at, slot.length) : new Float32Array(memory.buffer, at, slot.length)
+  const view = (dtype: Kernel.DType, at: number, length: number) => dtype === "u32" ? new Uint32Array(memory.buffer, at, length) : new Float32Array(memory.buffer, at, length)
 
   const staging = { at: 0, length: 16384 }
   /** out += part, where part lies in other memory: through a block that stays in cache. */
@@ -104,9 +108,38 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
     }
   }
 
+  /** One kernel call on these addresses, by whatever does it best. */
+  const compileStep = (kernel: Kernel.Any, addresses: ReadonlyArray<number>, lengths: ReadonlyArray<number>, values: ReadonlyArray<number>): (() => void) => {
+    const bindings = Object.keys(kernel.bindings)
+    const params = paramsOf(kernel, values)
+    const whole = (binding: number) => view(kernel.bindings[bindings[binding]!].dtype, addresses[binding]!, lengths[binding]!)
+    if (library !== undefined && productName.test(kernel.name)) {
+      const offsets = bindings.indexOf("offsets"), indices = offsets < 0 ? undefined : whole(offsets)
+      const prepared = prepareProduct(library, {
+        kernel: kernel.name, params,
+        view: (binding, from, length) => new Float32Array(memory.buffer, addresses[bindings.indexOf(binding)]! + from * 4, length),
+        offset: (group) => indices![group]!
+      })
+      if (prepared !== undefined) return prepared
+    }
+    const compiled = simd[kernel.name]
+    if (compiled !== undefined) return compiled.bind(undefined, ...addresses, ...values) as () => void
+    const buffers = Object.fromEntries(bindings.map((name, binding) => [name, whole(binding)]))
+    return () => kernel.run(buffers, params)
+  }
+  const kernelOf = (step: Step): Kernel.Any => {
+    const kernel = kernels.get(step.kernel)
+    if (kernel === undefined) throw new Error(`unknown kernel ${step.kernel}`)
+    return kernel
+  }
+  const written = (step: Step): ReadonlyArray<number> => step.slots.filter((_, at) => (Object.values(kernelOf(step).bindings) as ReadonlyArray<Kernel.Binding>)[at]!.access !== "read")
+
   const compile = (program: Steps): Compiled => {
-    const aligned = program.placement.slabs.map((length) => Math.ceil(length * 4 / 128) * 128)
-    const total = aligned.reduce((sum, bytes) => sum + bytes, 0)
+    const runs = tilesOf(program, written), tiles = new Map(runs.map((tile) => [tile.from, tile]))
+    const { slabOf, slabs } = placeTiles(program, runs)
+    const slabBytes = slabs.map((length) => Math.ceil(length * 4 / alignment) * alignment)
+    const tileBytes = 4 * Math.max(0, ...[...tiles.values()].map(({ length }) => length))
+    const total = slabBytes.reduce((sum, bytes) => sum + bytes, tileBytes)
     for (const slot of program.slots.values()) if (slot.kept) placeKept(slot)
     if (options.sumReplicas !== undefined && staging.at === 0) staging.at = allocate(staging.length * 4)
     if (total > scratch.bytes) {
@@ -116,48 +149,46 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
       scratch.at = allocate(total)
       scratch.bytes = total
     }
-    const starts = aligned.map((_, slab) => aligned.slice(0, slab).reduce((sum, bytes) => sum + bytes, scratch.at))
-    const addressOf = (slot: Slot): number => slot.kept ? kept.get(slot.id)!.at : starts[program.placement.slabOf.get(slot.id)!]!
+    const starts: Array<number> = []
+    let next = scratch.at + tileBytes
+    for (const bytes of slabBytes) { starts.push(next); next += bytes }
+    const addressOf = (id: number): number => program.slots.get(id)!.kept ? kept.get(id)!.at : starts[slabOf.get(id)!]!
+    const lengthOf = (id: number): number => program.slots.get(id)!.length
     let fixed = 0
-    const labels: Array<string> = []
-    const compileStep = (step: Step): (() => void) => {
-      const slots = step.slots.map((id) => program.slots.get(id)!)
-      if (step.kernel === sumReplicasStep) {
-        labels.push(sumReplicasStep)
-        const tensors = slots.map((slot) => view(slot, addressOf(slot)) as Float32Array)
-        return () => options.sumReplicas?.(tensors, addShared)
-      }
-      const kernel = kernels.get(step.kernel)
-      if (kernel === undefined) throw new Error(`unknown kernel ${step.kernel}`)
-      const bindings = Object.keys(kernel.bindings)
-      const params = Object.fromEntries(Object.keys(kernel.params).map((name, at) => [name, step.params[at]!]))
-      const addresses = slots.map(addressOf)
-      if (!step.kernel.startsWith("grouped")) fixed += kernel.flops(params)
-      const product = productName.test(step.kernel)
-      labels.push(product ? `${step.kernel} ${Object.entries(params).map(([name, value]) => `${name} ${value}`).join(" ")}` : step.kernel)
-      if (product && library !== undefined) {
-        const at = (binding: string) => bindings.indexOf(binding)
-        const prepared = prepareProduct(library, {
-          kernel: step.kernel, params,
-          view: (binding, from, length) => new Float32Array(memory.buffer, addresses[at(binding)]! + from * 4, length),
-          index: (() => { const indices = new Map(slots.flatMap((slot, i) => slot.dtype === "u32" ? [[bindings[i]!, view(slot, addresses[i]!)] as const] : [])); return (binding, element) => indices.get(binding)![element]! })()
-        })
-        if (prepared !== undefined) return prepared
-      }
-      const compiled = simd[step.kernel]
-      if (compiled !== undefined) return compiled.bind(undefined, ...addresses, ...step.params) as () => void
-      const buffers = Object.fromEntries(bindings.map((name, i) => [name, view(slots[i]!, addresses[i]!)]))
-      return () => kernel.run(buffers, params)
+    const steps: Array<() => void> = [], labels: Array<string> = []
+    const append = (kernel: Kernel.Any, addresses: ReadonlyArray<number>, lengths: ReadonlyArray<number>, values: ReadonlyArray<number>, label: string): void => {
+      steps.push(compileStep(kernel, addresses, lengths, values))
+      labels.push(label)
     }
-    const steps = program.steps.map((step) => {
-      const run = compileStep(step)
-      if (!step.kernel.startsWith("grouped")) return run
-      // grouped products count the rows they really have, before a later step takes the offsets' place
-      const kernel = kernels.get(step.kernel)!, params = Object.fromEntries(Object.keys(kernel.params).map((name, at) => [name, step.params[at]!]))
-      const slot = program.slots.get(step.slots[2]!)!, offsets = view(slot, addressOf(slot)), work = kernel.flops(params) / (params["total"] ?? params["rows"]!)
-      return () => { flops += work * offsets[params["groups"]!]!; run() }
-    })
-    return { steps, labels, kept: new Map([...program.slots.values()].filter((slot) => slot.kept).map(({ id }) => [id, kept.get(id)!.at])), generation, flops: fixed }
+    for (let at = 0; at < program.steps.length; at++) {
+      const tile = tiles.get(at)
+      if (tile !== undefined) {
+        const { each, entries, from, local, to } = tile
+        for (const step of program.steps.slice(from, to)) fixed += kernelOf(step).flops(paramsOf(kernelOf(step), step.params))
+        for (let first = 0; first < entries; first += each) for (const step of program.steps.slice(from, to)) {
+          const kernel = kernelOf(step), count = Math.min(each, entries - first), cut = sliced(step, entries)!
+          append(kernel, step.slots.map((id, binding) => local.has(id) ? scratch.at + local.get(id)! * 4 : addressOf(id) + first * cut.strides[binding]! * 4), cut.strides.map((stride) => stride * count), cut.params(count), labelOf(kernel, cut.params(count)))
+        }
+        at = to - 1
+        continue
+      }
+      const step = program.steps[at]!
+      if (step.kernel === sumReplicasStep) {
+        const tensors = step.slots.map((id) => new Float32Array(memory.buffer, addressOf(id), lengthOf(id)))
+        steps.push(() => options.sumReplicas?.(tensors, addShared))
+        labels.push(sumReplicasStep)
+        continue
+      }
+      const kernel = kernelOf(step), params = paramsOf(kernel, step.params), work = kernel.flops(params)
+      if (step.kernel.startsWith("grouped")) {
+        const rows = params["total"] ?? params["rows"]!, groups = params["groups"]!, offsets = new Uint32Array(memory.buffer, addressOf(step.slots[2]!), groups + 1)
+        // counted where they run: a later step may take the offsets' place
+        steps.push(() => { flops += work / rows * offsets[groups]! })
+        labels.push("count rows")
+      } else fixed += work
+      append(kernel, step.slots.map(addressOf), step.slots.map(lengthOf), step.params, labelOf(kernel, step.params))
+    }
+    return { steps, labels, kept: new Map([...program.slots.values()].filter((slot) => slot.kept).map(({ id }) => [id, kept.get(id)!.at])), generation, flops: fixed, scratchBytes: slabs.reduce((sum, length) => sum + length * 4, tileBytes) }
   }
   /** Compiling may itself move what other programs use, never what this one does: kept slots stay, its scratch is placed before its views are made. */
   const compiledOf = (program: Steps): Compiled => {
@@ -169,11 +200,14 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
   return {
     upload: (slot, data) => {
       const at = placeKept(slot)
-      view(slot, at).set(data)
+      view(slot.dtype, at, slot.length).set(data)
     },
-    read: (slot) => view(slot, placeKept(slot)).slice(),
+    read: (slot) => {
+      const at = placeKept(slot) // may grow the memory: before the view
+      return view(slot.dtype, at, slot.length).slice()
+    },
     submit: (program) => {
-      const { flops: fixed, labels, steps } = compiledOf(program)
+      const { flops: fixed, labels, scratchBytes, steps } = compiledOf(program)
       if (options.profile) steps.forEach((step, i) => {
         const begin = performance.now()
         step()
@@ -183,7 +217,7 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
       else for (const step of steps) step()
       flops += fixed
       submissions++
-      peak = Math.max(peak, keptBytes + program.placement.slabs.reduce((sum, length) => sum + length * 4, 0))
+      peak = Math.max(peak, keptBytes + scratchBytes)
     },
     free: (slots) => {
       for (const { id } of slots) {

@@ -11,8 +11,8 @@ export interface ProductStep {
   readonly params: Readonly<Record<string, number>>
   /** The numbers from element `from` of a binding on. */
   readonly view: (binding: string, from: number, length: number) => Float32Array
-  /** The element-th number of a u32 binding. */
-  readonly index: (binding: string, element: number) => number
+  /** Grouped products: where a group's rows begin. */
+  readonly offset: (group: number) => number
 }
 
 const transposed = (kernel: string) => ({ transposeA: kernel.endsWith("TN"), transposeB: kernel.endsWith("NT") })
@@ -51,27 +51,27 @@ export const prepareProduct = (library: OnnxProducts, step: ProductStep): (() =>
 const inTurn = (calls: ReadonlyArray<() => void>): (() => void) => calls.length === 1 ? calls[0]! : () => { for (const call of calls) call() }
 
 /** Groups have as many rows as the data says: operands are cut anew at every call. */
-const grouped = (library: OnnxProducts, { index, kernel, params, view }: ProductStep): (() => void) | undefined => {
+const grouped = (library: OnnxProducts, { kernel, offset, params, view }: ProductStep): (() => void) | undefined => {
   const { alpha, columns, groups, inner, rows } = params as Record<"alpha" | "columns" | "groups" | "inner" | "rows", number>
   if (2 * rows * columns * inner < smallProduct * groups) return undefined
   const { transposeB } = transposed(kernel)
   const weights = Array.from({ length: groups }, (_, group): Operand => ({ data: view("weight", group * columns * inner, columns * inner), axes: transposeB ? [columns, inner] : [inner, columns] }))
   return () => {
     for (let group = 0; group < groups; group++) {
-      const begin = index("offsets", group), count = index("offsets", group + 1) - begin
+      const begin = offset(group), count = offset(group + 1) - begin
       if (count > 0) library.prepare({ operator: "Gemm", transposeA: false, transposeB, alpha, accumulate: false },
         { data: view("x", begin * inner, count * inner), axes: [count, inner] }, weights[group]!, { data: view("out", begin * columns, count * columns), axes: [count, columns] })()
     }
   }
 }
 
-const groupedGradient = (library: OnnxProducts, { index, params, view }: ProductStep): (() => void) | undefined => {
+const groupedGradient = (library: OnnxProducts, { offset, params, view }: ProductStep): (() => void) | undefined => {
   const { alpha, columns, groups, rows, total } = params as Record<"alpha" | "columns" | "groups" | "rows" | "total", number>
   if (2 * rows * columns * total < smallProduct * groups) return undefined
   const outs = Array.from({ length: groups }, (_, group): Operand => ({ data: view("out", group * rows * columns, rows * columns), axes: [rows, columns] }))
   return () => {
     for (let group = 0; group < groups; group++) {
-      const begin = index("offsets", group), count = index("offsets", group + 1) - begin
+      const begin = offset(group), count = offset(group + 1) - begin
       if (count === 0) outs[group]!.data.fill(0)
       else library.prepare({ operator: "Gemm", transposeA: true, transposeB: false, alpha, accumulate: false },
         { data: view("a", begin * rows, count * rows), axes: [count, rows] }, { data: view("b", begin * columns, count * columns), axes: [count, columns] }, outs[group]!)()

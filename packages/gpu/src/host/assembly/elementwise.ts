@@ -1,5 +1,5 @@
 /** Kernels that give one number to one number. Bindings as pointers in binding order, then parameters in layout order. */
-import { exponential, sigmoid } from "./exponential"
+import { exponential, onePlusExponential, sigmoid } from "./exponential"
 import { copyRow, fillRow, storeLanes } from "./lanes"
 
 // @ts-ignore: decorator
@@ -29,10 +29,9 @@ export function affine(x: usize, out: usize, count: u32, scale: f32, shift: f32)
 }
 
 export function swiglu(gate: usize, up: usize, out: usize, count: u32): void {
-  const one = f32x4.splat(1)
   for (let i: u32 = 0; i < count; i += 4) {
     const g = v128.load(gate + (i << 2))
-    put(out, f32x4.mul(f32x4.div(g, f32x4.add(one, exponential(f32x4.neg(g)))), v128.load(up + (i << 2))), i, count)
+    put(out, f32x4.mul(f32x4.div(g, onePlusExponential(g)), v128.load(up + (i << 2))), i, count)
   }
 }
 
@@ -88,7 +87,7 @@ export function map(x: usize, out: usize, count: u32, mode: u32): void {
   for (let i: u32 = 0; i < count; i += 4) {
     const v = v128.load(x + (i << 2))
     let y: v128
-    if (mode == silus) y = f32x4.div(v, f32x4.add(one, exponential(f32x4.neg(v))))
+    if (mode == silus) y = f32x4.div(v, onePlusExponential(v))
     else if (mode == sigmoids) y = sigmoid(v)
     else if (mode == relus) y = f32x4.max(v, f32x4.splat(0))
     else if (mode == exponentials) y = exponential(v)

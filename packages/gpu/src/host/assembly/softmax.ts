@@ -1,5 +1,5 @@
 /** Softmax, its causal form, its gradient, and cross-entropy. */
-import { exponential } from "./exponential"
+import { exponentialBelow88 } from "./exponential"
 import { dotRow, fillRow, firstLanes, largestLane, storeLanes, sumLanes } from "./lanes"
 
 const lowest: f32 = -Infinity
@@ -27,12 +27,12 @@ function softmaxRow(x: usize, out: usize, columns: u32, scale: v128): void {
   const top = f32x4.splat(largest(x, columns, scale))
   let sum = f32x4.splat(0), c: u32 = 0
   for (; c + 4 <= columns; c += 4) {
-    const e = exponential(f32x4.sub(f32x4.mul(scale, v128.load(x + (c << 2))), top))
+    const e = exponentialBelow88(f32x4.sub(f32x4.mul(scale, v128.load(x + (c << 2))), top))
     v128.store(out + (c << 2), e)
     sum = f32x4.add(sum, e)
   }
   if (c < columns) {
-    const e = exponential(f32x4.sub(f32x4.mul(scale, v128.load(x + (c << 2))), top))
+    const e = exponentialBelow88(f32x4.sub(f32x4.mul(scale, v128.load(x + (c << 2))), top))
     storeLanes(out + (c << 2), e, columns - c)
     sum = f32x4.add(sum, v128.and(e, firstLanes(columns - c)))
   }
@@ -73,8 +73,8 @@ export function crossEntropy(logits: usize, targets: usize, loss: usize, logNorm
   for (let row: u32 = 0; row < rows; row++) {
     const x = logits + ((row * columns) << 2), highest = largest(x, columns, one), top = f32x4.splat(highest)
     let sum = f32x4.splat(0), c: u32 = 0
-    for (; c + 4 <= columns; c += 4) sum = f32x4.add(sum, exponential(f32x4.sub(v128.load(x + (c << 2)), top)))
-    if (c < columns) sum = f32x4.add(sum, v128.and(exponential(f32x4.sub(v128.load(x + (c << 2)), top)), firstLanes(columns - c)))
+    for (; c + 4 <= columns; c += 4) sum = f32x4.add(sum, exponentialBelow88(f32x4.sub(v128.load(x + (c << 2)), top)))
+    if (c < columns) sum = f32x4.add(sum, v128.and(exponentialBelow88(f32x4.sub(v128.load(x + (c << 2)), top)), firstLanes(columns - c)))
     const normalizer = <f64>highest + Math.log(<f64>sumLanes(sum)), target = load<u32>(targets + (row << 2))
     store<f32>(logNormalizer + (row << 2), <f32>normalizer)
     store<f32>(loss + (row << 2), target == leftOut ? 0 : <f32>(normalizer - <f64>load<f32>(x + (target << 2))))
@@ -90,8 +90,8 @@ export function crossEntropyGradient(logits: usize, targets: usize, logNormalize
     }
     const scale = load<f32>(gradient + (row << 2)), s = f32x4.splat(scale), n = v128.load32_splat(logNormalizer + (row << 2))
     let c: u32 = 0
-    for (; c + 4 <= columns; c += 4) v128.store(out + at + (c << 2), f32x4.mul(s, exponential(f32x4.sub(v128.load(logits + at + (c << 2)), n))))
-    if (c < columns) storeLanes(out + at + (c << 2), f32x4.mul(s, exponential(f32x4.sub(v128.load(logits + at + (c << 2)), n))), columns - c)
+    for (; c + 4 <= columns; c += 4) v128.store(out + at + (c << 2), f32x4.mul(s, exponentialBelow88(f32x4.sub(v128.load(logits + at + (c << 2)), n))))
+    if (c < columns) storeLanes(out + at + (c << 2), f32x4.mul(s, exponentialBelow88(f32x4.sub(v128.load(logits + at + (c << 2)), n))), columns - c)
     const to = out + at + (target << 2)
     store<f32>(to, load<f32>(to) - scale)
   }
