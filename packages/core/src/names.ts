@@ -3,7 +3,7 @@
  * package's index, and it does not look inside the namespaces there; users write `File.FileError`.
  */
 export type { Artifact as ArtifactOf } from "./Artifact.ts"
-export type { Checkpoint as CheckpointOf, FolderError, Header as CheckpointHeader } from "./Checkpoint.ts"
+export type { Checkpoint as CheckpointOf, CheckpointError, FolderError, Header as CheckpointHeader } from "./Checkpoint.ts"
 export type { Corpus as CorpusOf, CorpusError } from "./Corpus.ts"
 export type { CannotExpress, ConfigError, UnknownFamily } from "./Family.ts"
 export type { FileError } from "./File.ts"
