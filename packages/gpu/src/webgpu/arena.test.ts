@@ -5,6 +5,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { pathToFileURL } from "node:url"
 import { Effect } from "effect"
+import { globals } from "webgpu"
 import { count } from "../count.ts"
 import { type Arena, DeviceError, DeviceLost, type Failure } from "../Device.ts"
 import { type Any, make, perElement, reads, writes } from "../Kernel.ts"
@@ -110,6 +111,24 @@ here("limits", () => {
 })
 
 here("faults", () => {
+  test("a device without memory for it says so, and what was begun is undone", () => onSoftware((arena) => Effect.gen(function*() {
+    const { out, program, x } = doubled(1000)
+    yield* arena.upload(x, counting(1000))
+    const before = (yield* arena.stats).liveBytes
+    // the driver's answer to the outer scope of one call, which is the one for memory
+    const { prototype } = (globals as unknown as { GPUDevice: { prototype: GPUDevice } }).GPUDevice, real = prototype.popErrorScope
+    let pops = 0
+    prototype.popErrorScope = async function(this: GPUDevice) {
+      const found = await real.call(this)
+      return ++pops === 3 ? { message: "vkAllocateMemory: VK_ERROR_OUT_OF_DEVICE_MEMORY" } as GPUError : found // the first is the compilation of affine, the second looks for invalid use
+    }
+    const error = yield* Effect.flip(arena.submit(program)).pipe(Effect.ensuring(Effect.sync(() => { prototype.popErrorScope = real })))
+    expect(error).toBeInstanceOf(DeviceError)
+    expect(error.message).toMatch(/submit a program: out of memory: .*OUT_OF_DEVICE_MEMORY\. Make the batch smaller/)
+    expect((yield* arena.stats).liveBytes).toBe(before)
+    yield* arena.submit(program)
+    expect((yield* arena.read(out))[999]).toBe(1999)
+  })))
   const folder = mkdtempSync(join(tmpdir(), "switchyard-wgsl-"))
   const register = (name: string, wgsl: string): Any => {
     writeFileSync(join(folder, `${name}.wgsl`), wgsl)

@@ -110,10 +110,9 @@ export const makeArena = (live: Live): Effect.Effect<Arena, never, Scope.Scope> 
           if (problem !== undefined) throw new Error(problem)
           return outcome.value
         }
-        return Effect.tryPromise({ try: scoped, catch: (cause) => cause }).pipe(Effect.catch((cause) => {
-          undo()
-          return Effect.flatMap(Effect.promise(() => failureOf(live, doing, cause)), Effect.fail)
-        }))
+        // uninterruptible: what has been begun on the device ends before the next call's error scopes open
+        return Effect.tryPromise({ try: scoped, catch: (cause) => cause }).pipe(
+          Effect.catch((cause) => Effect.flatMap(Effect.promise(() => { undo(); return failureOf(live, doing, cause) }), Effect.fail)), Effect.uninterruptible)
       }))
 
     yield* Effect.addFinalizer(() => Effect.promise(async () => {

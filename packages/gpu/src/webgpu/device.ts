@@ -71,7 +71,11 @@ export const failureOf = async (live: Live, doing: string, cause: unknown): Prom
 /** A kernel's pipeline, compiled at its first use. */
 export const pipelineOf = (live: Live, kernel: Any): Promise<GPUComputePipeline> => {
   let pipeline = live.pipelines.get(kernel.name)
-  if (pipeline === undefined) live.pipelines.set(kernel.name, pipeline = compile(live, kernel))
+  if (pipeline === undefined) {
+    pipeline = compile(live, kernel)
+    live.pipelines.set(kernel.name, pipeline)
+    pipeline.catch(() => live.pipelines.delete(kernel.name)) // the next use tries again
+  }
   return pipeline
 }
 

@@ -20,9 +20,14 @@ export const hardware = (offered: ReadonlyArray<GPUAdapter | null>): Effect.Effe
 
 const adapter = Effect.gen(function*() {
   if (!systemHasVulkan()) return yield* failed("no Vulkan loader (libvulkan.so.1) on this system")
-  const gpu = yield* instance("system")
-  const ask = (options: GPURequestAdapterOptions) => Effect.tryPromise({ try: () => gpu.requestAdapter(options), catch: (cause) => failed(textOf(cause)) })
-  return yield* hardware(yield* Effect.all([ask({ powerPreference: "high-performance" }), ask({})]))
+  const offered = yield* Effect.tryPromise({
+    try: async () => {
+      const gpu = await instance("system")
+      return [await gpu.requestAdapter({ powerPreference: "high-performance" }), await gpu.requestAdapter()]
+    },
+    catch: (cause) => failed(textOf(cause))
+  })
+  return yield* hardware(offered)
 })
 
 /** The device with its hook for losing it, for tests. */

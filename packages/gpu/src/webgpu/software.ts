@@ -13,7 +13,7 @@ const adapter = Effect.gen(function*() {
   const folder = yield* Effect.tryPromise({ try: swiftshaderFolder, catch: failed("unpack SwiftShader") })
   if (!loadVulkan(folder)) return yield* failed("load a Vulkan loader")(`${folder} has one that does not load`)
   const found = yield* Effect.tryPromise({
-    try: () => withSwiftshader(folder, async () => (await Effect.runPromise(instance("swiftshader"))).requestAdapter()),
+    try: () => withSwiftshader(folder, async () => (await instance("swiftshader")).requestAdapter()),
     catch: failed("find SwiftShader")
   })
   return found ?? (yield* failed("find SwiftShader")(`the Vulkan loader shows no adapter for ${folder}`))
