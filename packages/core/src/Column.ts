@@ -85,8 +85,11 @@ const bits = (rows: number, isSet: (row: number) => boolean): { bytes: Uint8Arra
   return { bytes, clear }
 }
 
-/** An Arrow column of what was given; dies with the column's name when a value does not fit its kind. */
-export const write = (name: string, kind: Kind, given: unknown): arrow.Data => {
+/**
+ * An Arrow column of what was given; dies with the column's name when a value does not fit its kind.
+ * `at` is the column's place: a dictionary's number in the file, so that equal tables are equal bytes (Arrow would count all that the process ever made).
+ */
+export const write = (name: string, kind: Kind, given: unknown, at: number): arrow.Data => {
   const rows = length(kind, given)
   if (isNumeric(kind)) {
     const { array, type } = numeric[kind]
@@ -115,7 +118,7 @@ export const write = (name: string, kind: Kind, given: unknown): arrow.Data => {
       const { names, indices } = Array.isArray(given) ? labels(given as ReadonlyArray<string>) : given as Labels
       const wrong = indices.findIndex((index) => index < 0 || index >= names.length)
       if (wrong >= 0) throw new Error(`column ${name}, row ${wrong}: index ${indices[wrong]} names none of ${names.length} labels`)
-      const type = new arrow.Dictionary(new arrow.Utf8(), new arrow.Int32())
+      const type = new arrow.Dictionary(new arrow.Utf8(), new arrow.Int32(), at)
       return arrow.makeData({ type, length: rows, nullCount: 0, data: indices, dictionary: new arrow.Vector([utf8(names)]) })
     }
     case "vector": {

@@ -97,6 +97,12 @@ describe("Table", () => {
     expect(() => Table.column(Table.make(Tables.TrainLog, columns), "layer" as "step")).toThrow("table trainLog has no column layer")
   })
 
+  test("equal tables are equal bytes, whatever else was made before", () => {
+    const make = () => Table.toIPC(Table.make(Tables.Results, { model: ["a"], task: ["b"], metric: ["c"], value: [1], unit: ["d"], count: [1], standardError: [null], seed: [0], split: ["e"] }))
+    const [first, second] = [make(), make()]
+    expect(Buffer.from(first).equals(second)).toBe(true)
+  })
+
   test("no rows are a table too", async () => {
     const empty = await Effect.runPromise(Table.fromRows(Tables.Results, []))
     const read = await Effect.runPromise(Table.fromIPC(Tables.Results, Table.toIPC(empty)))

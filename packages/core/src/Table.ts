@@ -67,7 +67,7 @@ export const make = <D extends Definition>(definition: D, given: Given<D>): Tabl
   for (const name of names) {
     const kind = kindOf(definition, name)
     if (kind === undefined) throw new Error(`table ${definition.name} declares no column ${name}`)
-    const data = Column.write(name, kind, columns[name])
+    const data = Column.write(name, kind, columns[name], fields.length)
     if (data.length !== (children[0]?.length ?? data.length)) {
       throw new Error(`table ${definition.name}: column ${name} has ${data.length} rows, column ${names[0]} has ${children[0]?.length}`)
     }
