@@ -28,12 +28,12 @@ const corpus = (domain: string, letters: string): Corpus.Corpus => ({
 const optionsOf = (given: Partial<Training.Options>): Training.Options => Schema.decodeUnknownSync(Training.Options)({ steps: 4, batch: 4, tokens: 12, learningRate: 1e-2, saveEvery: 2, ...given })
 
 /** Saved states in a folder, as the store keeps them: each save in a folder of its own. */
-const contextIn = (folder: string, last: string | undefined, seen: Array<string> = []): Pick<Stage.Context, "resume" | "progress" | "metric" | "actual"> => {
+const contextIn = (folder: string, last: string | undefined, seen: Array<string> = [], measured: Array<number | undefined> = []): Pick<Stage.Context, "resume" | "progress" | "metric" | "actual"> => {
   let saves = 0
   return {
     resume: { last, save: (write) => { const to = join(folder, `${last === undefined ? "first" : "second"}-${++saves}`); return Effect.andThen(Effect.promise(() => mkdir(to)), write(to)) } },
     progress: (done) => Effect.sync(() => { seen.push(`${done}`) }),
-    metric: () => Effect.void, actual: () => Effect.void
+    metric: () => Effect.void, actual: ({ flops }) => Effect.sync(() => { measured.push(flops) })
   }
 }
 const latest = async (folder: string): Promise<string | undefined> => {
@@ -103,7 +103,8 @@ describe("train", () => {
 
   test.each([["the plain device", Device.plain()], ["the host", Device.host({ workers: 0 })]])("interrupted between two steps and resumed on %s, the run ends in the same bits", (_device, layer) => inFolder((folder) => on(layer, async (device) => {
     const options = { steps: 6, saveEvery: 4, warmup: 2 }
-    const whole = await run({ options, device })
+    const measured: Array<number | undefined> = []
+    const whole = await inFolder((other) => Effect.runPromise(running({ options, device }, contextIn(other, undefined, [], measured))))
     const seen: Array<string> = [], again: Array<string> = []
     await Effect.runPromise(Effect.gen(function*() {
       const reached = yield* Deferred.make<void>()
@@ -112,8 +113,9 @@ describe("train", () => {
       yield* Deferred.await(reached)
       yield* Fiber.interrupt(fiber)
     }))
-    const resumed = await Effect.runPromise(running({ options, device }, contextIn(folder, await latest(folder), again)))
+    const resumed = await Effect.runPromise(running({ options, device }, contextIn(folder, await latest(folder), again, measured)))
     expect([seen, again]).toEqual([["1", "2", "3"], ["4", "5", "6"]])
+    expect(measured[1]).toBe(measured[0]) // operations of both processes are counted
     expect(resumed.log.map(({ loss, step }) => [step, loss])).toEqual(whole.log.map(({ loss, step }) => [step, loss]))
     for (const [name, data] of whole.values) expect([name, Buffer.compare(Buffer.from(data.buffer), Buffer.from(resumed.values.get(name)!.buffer))]).toEqual([name, 0])
   })))

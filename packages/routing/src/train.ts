@@ -42,10 +42,11 @@ export const train = <E>(self: LanguageModel.LanguageModel, names: ReadonlyArray
 
   const log = [...kept?.log ?? []]
   let done = kept?.snapshot.step ?? 0, saved = kept?.snapshot
+  const before = saved?.flops ?? 0
   if (done > 0) yield* context.metric("resumedAt", done)
   const persist = Effect.gen(function*() {
     if (done === (saved?.step ?? 0)) return
-    const state = yield* snapshot(arena, learning, done)
+    const state = yield* snapshot(arena, learning, done, before)
     yield* context.resume.save((folder) => save(folder, learning, state, log))
     saved = state
   })
@@ -98,7 +99,7 @@ export const train = <E>(self: LanguageModel.LanguageModel, names: ReadonlyArray
   })
   yield* Effect.onInterrupt(loop, () => Effect.ignore(persist))
   const { flops, peakBytes } = yield* arena.stats
-  yield* context.actual({ flops, deviceBytes: peakBytes, device: device.adapter })
+  yield* context.actual({ flops: before + flops, deviceBytes: peakBytes, device: device.adapter })
   return log
 })
 
