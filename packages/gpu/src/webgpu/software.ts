@@ -10,7 +10,7 @@ const adapter = Effect.gen(function*() {
   const remedy = "Run `npm install --save-dev @sparticuz/chromium` (Linux x64), or use --device host."
   const failed = (doing: string) => (cause: unknown) => new DeviceError({ device: "software", doing, problem: textOf(cause), remedy })
   if (process.platform !== "linux" || process.arch !== "x64") return yield* failed("find SwiftShader")(`there is none for ${process.platform}-${process.arch}`)
-  const folder = yield* Effect.tryPromise({ try: swiftshaderFolder, catch: failed("unpack SwiftShader") })
+  const folder = yield* Effect.tryPromise({ try: () => swiftshaderFolder(), catch: failed("unpack SwiftShader") })
   if (!loadVulkan(folder)) return yield* failed("load a Vulkan loader")(`${folder} has one that does not load`)
   const found = yield* Effect.tryPromise({
     try: () => withSwiftshader(folder, async () => (await instance("swiftshader")).requestAdapter()),

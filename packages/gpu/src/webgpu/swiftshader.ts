@@ -35,7 +35,7 @@ const isOurs = async (folder: string): Promise<boolean> => {
 }
 
 /** Unpacks the three files into a folder of that archive's hash; a second process finds them there. The folder appears whole or not at all. */
-const unpack = async (archive: Uint8Array, parent: string): Promise<string> => {
+export const unpack = async (archive: Uint8Array, parent: string): Promise<string> => {
   const folder = join(parent, `swiftshader-${createHash("sha256").update(archive).digest("hex").slice(0, 16)}`)
   if (await isOurs(folder)) return folder
   await mkdir(parent, { recursive: true, mode: 0o700 })
@@ -55,9 +55,14 @@ const unpack = async (archive: Uint8Array, parent: string): Promise<string> => {
   return folder
 }
 
-/** Unpacks SwiftShader and returns its folder. Fails with an Error when the development dependency is missing or no folder can be written. */
-export const swiftshaderFolder = async (): Promise<string> => {
-  const chromium = join(dirname(createRequire(import.meta.url).resolve("@sparticuz/chromium")), "..")
+const installed = (from: string | URL): string => {
+  try { return join(dirname(createRequire(from).resolve("@sparticuz/chromium")), "..") }
+  catch { throw new Error("the package @sparticuz/chromium, which carries it, is not installed") }
+}
+
+/** Unpacks SwiftShader as the package at `from` sees it, and returns its folder. Fails with an Error when it is not installed or no folder can be written. */
+export const swiftshaderFolder = async (from: string | URL = import.meta.url): Promise<string> => {
+  const chromium = installed(from)
   const archive = await readFile(join(chromium, "bin", "swiftshader.tar.br"))
   try { return await unpack(archive, join(chromium, "..", "..", ".cache", "switchyard")) } // node_modules/.cache
   catch { return unpack(archive, join(tmpdir(), `switchyard-${process.getuid?.() ?? "user"}`)) }
