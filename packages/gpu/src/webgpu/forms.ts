@@ -1,4 +1,3 @@
-/// <reference types="@webgpu/types" preserve="true" />
 /** Which form of a kernel an adapter gets, by what it says of itself: whether lanes can hand values round in fours, and whether it runs on the processor. */
 import { groups, type Workgroups } from "../Kernel.ts"
 
