@@ -1,5 +1,6 @@
 import { describe, expect, test } from "@jest/globals"
 import { Effect } from "effect"
+import { spawnSync } from "node:child_process"
 import { createHash } from "node:crypto"
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, utimesSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -30,6 +31,14 @@ describe("writing", () => {
     expect(readdirSync(join(at, ".."))).toEqual(["kept"])
     await runPromise(File.writeFolder(at, (folder) => File.write(join(folder, "z"), "new")))
     expect(readdirSync(at)).toEqual(["z"])
+  })
+  test("what a killed process left half-written is swept, what a living one is writing is not, nor what others named", async () => {
+    const folder = fresh(), dead = spawnSync(process.execPath, ["-e", ""]).pid
+    const names = [`.seed.${dead}-0123456789ab.tmp`, `experts/.law.${dead}-0123456789ab.tmp`, `.seed.${process.pid}-0123456789ab.tmp`, ".mine.tmp", "seed"]
+    for (const name of names) mkdirSync(join(folder, name), { recursive: true })
+    await runPromise(File.sweep(folder))
+    expect(readdirSync(folder, { recursive: true }).map(String).sort()).toEqual([".mine.tmp", `.seed.${process.pid}-0123456789ab.tmp`, "experts", "seed"])
+    await runPromise(File.sweep(join(folder, "not there")))
   })
   test("a missing file is named with what to do", async () => {
     expect((await runPromise(Effect.flip(File.read("/nowhere/x")))).message).toMatch(/^cannot read \/nowhere\/x: .*check the path, which is relative to the working directory$/)

@@ -49,6 +49,19 @@ export const temporaryName = (path: string): string => join(dirname(path), `.${b
 
 export const isTemporaryName = (name: string): boolean => name.startsWith(".") && name.endsWith(".tmp")
 
+const lives = (pid: number): boolean => {
+  try { process.kill(pid, 0); return true } catch (error) { return (error as NodeJS.ErrnoException).code === "EPERM" }
+}
+/** Removes what killed processes left half-written in a folder and in the folders directly in it: our own temporary names, of processes that are no more. */
+export const sweep = (folder: string): Effect.Effect<void, FileError> => attempt("remove", folder, async () => {
+  const entries = (at: string) => readdir(at, { withFileTypes: true }).catch(() => [])
+  const below = (await entries(folder)).filter((entry) => entry.isDirectory()).map(({ name }) => join(folder, name))
+  for (const at of [folder, ...below]) for (const { name } of await entries(at)) {
+    const [, pid] = /^\..+\.(\d+)-[0-9a-f]{12}\.tmp$/.exec(name) ?? []
+    if (pid !== undefined && !lives(Number(pid))) await rm(join(at, name), { recursive: true, force: true })
+  }
+})
+
 /** Flushes one file or folder to the disk. */
 export const flush = async (path: string): Promise<void> => {
   const handle = await open(path, "r")

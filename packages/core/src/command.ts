@@ -6,6 +6,7 @@ import { Command, Flag } from "effect/cli"
 import { basename } from "node:path"
 import { fileURLToPath } from "node:url"
 import { type Event, listening } from "./Event.ts"
+import * as File from "./File.ts"
 import type { Outputs } from "./Graph.ts"
 import type * as Main from "./main.ts"
 import * as Pipeline from "./Pipeline.ts"
@@ -54,7 +55,10 @@ const run = (pipeline: Pipeline.Pipeline<Outputs>, flags: Main.Flags, after: Pro
   const values = yield* listening(Pipeline.run(pipeline, { fresh: flags.fresh, concurrency: flags.concurrency, keepGoing: flags.keepGoing, everything: true }), listen)
     .pipe(Effect.ensuring(Effect.sync(screen.close)))
   const rows = yield* Pipeline.plan(pipeline, { everything: true })
-  if (after !== undefined) yield* after(values as never, { out: flags.out, rows, flags: flags as never })
+  if (after !== undefined) {
+    yield* File.sweep(flags.out)
+    yield* after(values as never, { out: flags.out, rows, flags: flags as never })
+  }
   for (const surprise of surprises(rows.filter((row) => ran.has(row.key)))) yield* say(`planned wrongly: ${surprise}`)
   const seconds = (Date.now() - started) / 1000, peakBytes = process.resourceUsage().maxRSS * 1024
   const stages = { run: counts["Started"] ?? 0, kept: counts["Cached"] ?? 0 }
