@@ -17,7 +17,7 @@ import { common, place, several, start, work } from "./target.ts"
 /** Flags of scoring: `--tokens --document-bytes`. */
 export const scoring = {
   tokens: Flag.Int("tokens").pipe(Flag.withDefault(256), Flag.withDescription("tokens of a window, at most the model's context")),
-  documentBytes: Flag.Int("document-bytes").pipe(Flag.withDefault(4096), Flag.withDescription("a text is cut between paragraphs into documents of about so many characters; each line of a .jsonl file is one"))
+  documentBytes: Flag.Int("document-bytes").pipe(Flag.withDefault(1024), Flag.withDescription("a text is cut between paragraphs into documents of about so many characters; each line of a .jsonl file is one"))
 }
 const limit = "score at most so many bytes of each text, a sample of its documents"
 
