@@ -10,6 +10,7 @@ import type * as Kernel from "../Kernel.ts"
 import { kernels } from "../kernels.ts"
 import { sumReplicasStep, type Program, type Step } from "../Recording.ts"
 import type { Slot } from "../Tensor.ts"
+import { causalForms, type CausalForm } from "./causal.ts"
 import { alignment, makeHeap } from "./Heap.ts"
 import { onnxProducts } from "./onnxProducts.ts"
 import { prepareProduct } from "./productSteps.ts"
@@ -109,7 +110,8 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
   }
 
   /** One kernel call on these addresses, by whatever does it best. */
-  const compileStep = (kernel: Kernel.Any, addresses: ReadonlyArray<number>, lengths: ReadonlyArray<number>, values: ReadonlyArray<number>): (() => void) => {
+  const compileStep = (kernel: Kernel.Any, addresses: ReadonlyArray<number>, lengths: ReadonlyArray<number>, values: ReadonlyArray<number>, causal?: CausalForm): (() => void) => {
+    if (causal !== undefined) return simd[causal.name]!.bind(undefined, ...addresses, ...values, causal.queries, scratch.at) as () => void
     const bindings = Object.keys(kernel.bindings)
     const params = paramsOf(kernel, values)
     const whole = (binding: number) => view(kernel.bindings[bindings[binding]!].dtype, addresses[binding]!, lengths[binding]!)
@@ -138,7 +140,9 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
     const runs = tilesOf(program, written), tiles = new Map(runs.map((tile) => [tile.from, tile]))
     const { slabOf, slabs } = placeTiles(program, runs)
     const slabBytes = slabs.map((length) => Math.ceil(length * 4 / alignment) * alignment)
-    const tileBytes = 4 * Math.max(0, ...[...tiles.values()].map(({ length }) => length))
+    const forms = library === undefined ? causalForms(program) : new Map<number, CausalForm>()
+    const formBytes = Math.ceil(4 * Math.max(0, ...[...forms.values()].map(({ transposed }) => transposed)) / alignment) * alignment // at the beginning of scratch
+    const tileBytes = formBytes + 4 * Math.max(0, ...runs.map(({ length }) => length))
     const total = slabBytes.reduce((sum, bytes) => sum + bytes, tileBytes)
     for (const slot of program.slots.values()) if (slot.kept) placeKept(slot)
     if (options.sumReplicas !== undefined && staging.at === 0) staging.at = allocate(staging.length * 4)
@@ -156,18 +160,19 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
     const lengthOf = (id: number): number => program.slots.get(id)!.length
     let fixed = 0
     const steps: Array<() => void> = [], labels: Array<string> = []
-    const append = (kernel: Kernel.Any, addresses: ReadonlyArray<number>, lengths: ReadonlyArray<number>, values: ReadonlyArray<number>, label: string): void => {
-      steps.push(compileStep(kernel, addresses, lengths, values))
-      labels.push(label)
+    const append = (kernel: Kernel.Any, addresses: ReadonlyArray<number>, lengths: ReadonlyArray<number>, values: ReadonlyArray<number>, index: number): void => {
+      const causal = forms.get(index), label = labelOf(kernel, values)
+      steps.push(compileStep(kernel, addresses, lengths, values, causal))
+      labels.push(causal === undefined ? label : `${label}, below the diagonal`)
     }
     for (let at = 0; at < program.steps.length; at++) {
       const tile = tiles.get(at)
       if (tile !== undefined) {
         const { each, entries, from, local, to } = tile
         for (const step of program.steps.slice(from, to)) fixed += kernelOf(step).flops(paramsOf(kernelOf(step), step.params))
-        for (let first = 0; first < entries; first += each) for (const step of program.steps.slice(from, to)) {
+        for (let first = 0; first < entries; first += each) for (const [place, step] of program.steps.slice(from, to).entries()) {
           const kernel = kernelOf(step), count = Math.min(each, entries - first), cut = sliced(step, entries)!
-          append(kernel, step.slots.map((id, binding) => local.has(id) ? scratch.at + local.get(id)! * 4 : addressOf(id) + first * cut.strides[binding]! * 4), cut.strides.map((stride) => stride * count), cut.params(count), labelOf(kernel, cut.params(count)))
+          append(kernel, step.slots.map((id, binding) => local.has(id) ? scratch.at + formBytes + local.get(id)! * 4 : addressOf(id) + first * cut.strides[binding]! * 4), cut.strides.map((stride) => stride * count), cut.params(count), from + place)
         }
         at = to - 1
         continue
@@ -186,7 +191,7 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
         steps.push(() => { flops += work / rows * offsets[groups]! })
         labels.push("count rows")
       } else fixed += work
-      append(kernel, step.slots.map(addressOf), step.slots.map(lengthOf), step.params, labelOf(kernel, step.params))
+      append(kernel, step.slots.map(addressOf), step.slots.map(lengthOf), step.params, at)
     }
     return { steps, labels, kept: new Map([...program.slots.values()].filter((slot) => slot.kept).map(({ id }) => [id, kept.get(id)!.at])), generation, flops: fixed, scratchBytes: slabs.reduce((sum, length) => sum + length * 4, tileBytes) }
   }

@@ -1,6 +1,7 @@
-/** The host's SIMD kernels: every export but `heapBase` has a kernel's name, its bindings as pointers, then its parameters. */
+/** The host's SIMD kernels: exports have a kernel's name, its bindings as pointers, then its parameters. Beside them causal forms of some, and `heapBase`. */
+export * from "./causal"
 export * from "./elementwise"
-export * from "./products"
+export { groupedMatmulNN, groupedMatmulNT, groupedMatmulTN, matmulNN, matmulNT, matmulTN } from "./products"
 export * from "./rows"
 export * from "./softmax"
 
