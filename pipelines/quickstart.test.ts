@@ -3,9 +3,10 @@ import { Export, type Family, Pipeline, Random, Store } from "@switchyard/core"
 import { Device } from "@switchyard/gpu"
 import { tableFromIPC } from "apache-arrow"
 import { Effect, Exit } from "effect"
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { spawnSync } from "node:child_process"
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { basename, dirname, join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { type Ended, hashes, leftovers, start, type Started, writeTiny } from "./journey.ts"
 import { quickstart } from "./quickstart.ts"
@@ -87,23 +88,23 @@ test("verify detects one flipped byte of one tensor, and names the file", async 
 }, 120_000)
 
 test("killed at three random moments and once more while it exports, then continued: the same tensor bytes", async () => {
-  const chance = Random.make(7, "journey/kill"), lost: Array<string> = [], kept = join(place, "killed", "results")
+  const chance = Random.make(7, "journey/kill"), lost: Array<string> = [], kept = join(place, "killed", "results"), out = join(place, "killed-out")
   for (let kill = 0; kill < 4; kill++) {
     const run = command("run", "killed"), reached = kill < 3 ? 2 + Random.below(chance, 2 * kill, 10) : Infinity
-    let over = false
-    void run.ended.then(() => { over = true })
-    while (!over && startedStages({ err: run.err() }).length < reached && !/^evaluate\/report \w+ finished/m.test(run.err())) await sleep(5)
+    while (run.child.exitCode === null && startedStages({ err: run.err() }).length < reached && !/^evaluate\/report \w+ finished/m.test(run.err())) await sleep(5)
     await sleep(Random.below(chance, 2 * kill + 1, 250))
     run.child.kill("SIGKILL")
     const { code } = await run.ended
     lost.push(`${code === null ? "killed" : "over"} after ${existsSync(kept) ? readdirSync(kept).filter((name) => !name.startsWith(".")).length : 0} results`)
     // whatever stands in the folder under its own name is whole
-    if (existsSync(join(place, "killed-out"))) for (const [path, hash] of Object.entries(exportedBytes("killed"))) expect([path, hash]).toEqual([path, original[path]])
+    if (existsSync(out)) for (const [path, hash] of Object.entries(exportedBytes("killed"))) expect([path, hash]).toEqual([path, original[path]])
   }
   expect(lost.slice(0, 3).every((line) => line.startsWith("killed"))).toBe(true)
+  // had it been killed inside the writing of a folder
+  for (const name of ["seed", "experts/law"]) mkdirSync(join(out, dirname(name), `.${basename(name)}.${spawnSync(process.execPath, ["-e", ""]).pid}-0123456789ab.tmp`), { recursive: true })
   await done(command("run", "killed"))
   expect(exportedBytes("killed")).toEqual(original)
-  expect([...leftovers(join(place, "killed")), ...leftovers(join(place, "killed-out"))]).toEqual([])
+  expect([...leftovers(join(place, "killed")), ...leftovers(out)]).toEqual([])
 }, 120_000)
 
 interface Reported { readonly model: string; readonly task: string; readonly metric: string; readonly value: number; readonly unit: string; readonly count: number; readonly standardError: number | null }
