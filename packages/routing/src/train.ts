@@ -41,20 +41,21 @@ export const train = <E>(self: LanguageModel.LanguageModel, names: ReadonlyArray
   yield* kept === undefined ? zero : put(arena, learning, kept.snapshot)
 
   const log = [...kept?.log ?? []]
-  let done = kept?.snapshot.step ?? 0, saved = kept?.snapshot
+  // `sound`: what is on the device is the state after `done` steps
+  let done = kept?.snapshot.step ?? 0, saved = kept?.snapshot, sound = true
   const before = saved?.flops ?? 0
   if (done > 0) yield* context.metric("resumedAt", done)
   const persist = Effect.gen(function*() {
-    if (done === (saved?.step ?? 0)) return
+    if (!sound || done === (saved?.step ?? 0)) return
     const state = yield* snapshot(arena, learning, done, before)
-    yield* context.resume.save((folder) => save(folder, learning, state, log))
+    yield* context.resume.save((folder) => save(folder, learning, state, log.slice(0, state.step)))
     saved = state
   })
 
   let next: Corpus.Batch | undefined
   /** One step and its numbers; a step is done whole or not at all, so that an interruption falls between two. */
-  const one = (at: number) => Effect.uninterruptible(Effect.gen(function*() {
-    const began = performance.now()
+  const one = Effect.uninterruptible(Effect.gen(function*() {
+    const began = performance.now(), at = done
     yield* feed(arena, step, next ?? batches.at(at), self, options, aims, device.replicas)
     next = undefined
     yield* arena.upload(step.optimizer.hyper, AdamW.hyper({ ...options, learningRate: rateAt(options, at + 1) }, at + 1))
@@ -65,6 +66,8 @@ export const train = <E>(self: LanguageModel.LanguageModel, names: ReadonlyArray
     const gradientNorm = (yield* arena.read(step.clipped))[1]!
     const { loss, ...auxiliary } = values
     const count = options.batch * options.tokens
+    sound = [loss!, gradientNorm].every(Number.isFinite)
+    if (sound) done++
     return {
       step: at + 1, tokens: (at + 1) * count, loss: loss!,
       ...auxiliary,
@@ -74,9 +77,12 @@ export const train = <E>(self: LanguageModel.LanguageModel, names: ReadonlyArray
 
   /** The state before the bad step again, kept; then the bad batch, layer by layer. */
   const diverged = (row: LogRow) => Effect.gen(function*() {
-    yield* saved === undefined ? Effect.andThen(initialize, zero) : put(arena, learning, saved)
     next = undefined
-    for (let at = saved?.step ?? 0; at < done; at++) yield* one(at)
+    yield* Effect.uninterruptible(Effect.andThen(saved === undefined ? Effect.andThen(initialize, zero) : put(arena, learning, saved), Effect.sync(() => {
+      done = saved?.step ?? 0
+      sound = true
+    })))
+    while (done < row.step - 1) yield* one
     yield* persist
     yield* feed(arena, step, batches.at(done), self, options, aims, device.replicas)
     const layer = yield* firstBadLayer(arena, self, step, device.replicas)
@@ -86,8 +92,8 @@ export const train = <E>(self: LanguageModel.LanguageModel, names: ReadonlyArray
   const told = Math.ceil(options.steps / 20) // a listener hears of twenty losses; the log has all
   const loop = Effect.gen(function*() {
     while (done < options.steps) {
-      const row = yield* Effect.uninterruptible(Effect.tap(one(done), (made) => Effect.sync(() => { if (finite(made)) { log.push(made); done++ } })))
-      if (!finite(row)) return yield* yield* diverged(row)
+      const row = yield* Effect.uninterruptible(Effect.tap(one, (made) => Effect.sync(() => { if (sound) log.push(made) })))
+      if (!sound) return yield* yield* diverged(row)
       yield* context.progress(done, options.steps, "steps")
       if (done % told === 0 || done === options.steps) {
         yield* context.metric("loss", row.loss)
@@ -102,8 +108,6 @@ export const train = <E>(self: LanguageModel.LanguageModel, names: ReadonlyArray
   yield* context.actual({ flops: before + flops, deviceBytes: peakBytes, device: device.adapter })
   return log
 })
-
-const finite = (row: LogRow): boolean => Number.isFinite(row.loss) && Number.isFinite(row.gradientNorm)
 
 /** Uploads one batch, its rows in the replicas' order; rows that stand in for missing ones repeat the first and count nothing. */
 const feed = (arena: Device.Arena, step: TrainStep, batch: Corpus.Batch, self: LanguageModel.LanguageModel, { tokens }: Options, { supervise }: Aims, replicas: number) => Effect.gen(function*() {
