@@ -9,6 +9,7 @@ import { readdir, readFile, stat } from "node:fs/promises"
 import { basename, join } from "node:path"
 import * as Artifact from "./Artifact.ts"
 import { bindTensors, TensorMismatch } from "./bindTensors.ts"
+import { configText } from "./configText.ts"
 import * as Dtype from "./Dtype.ts"
 import * as Family from "./Family.ts"
 import * as File from "./File.ts"
@@ -125,12 +126,15 @@ const readConfig = (path: string): Effect.Effect<Readonly<Record<string, StrictJ
     }
   }))
 
-/** Opens a folder in the layout of a known family or in our own; reads headers only. Fails: CheckpointError naming the file and what is wrong with it. */
-export const open = (folder: string): Effect.Effect<Any, CheckpointError> =>
+/**
+ * Opens a folder in the layout of a known family or in our own; reads headers only. Options: `families`, the table of known ones, say
+ * `[...Family.families, mine]`. Fails: CheckpointError naming the file and what is wrong with it.
+ */
+export const open = (folder: string, { families = Family.families }: { readonly families?: Family.Table } = {}): Effect.Effect<Any, CheckpointError> =>
   Effect.gen(function*() {
     const file = join(folder, "config.json"), config = yield* readConfig(file)
-    const model = yield* Family.readConfig(file, config)
-    const layout = config["model_type"] === Family.own ? undefined : Family.find(model.family)
+    const model = yield* Family.readConfig(file, config, families)
+    const layout = config["model_type"] === Family.own ? undefined : Family.find(model.family, families)
     const weights = yield* bindTensors(folder, layout, model, yield* Weights.fromFolder(folder))
     const tokenizer = yield* Tokenizer.fromFolder(folder)
     if (tokenizer.vocabulary > model.vocabulary) {
@@ -156,19 +160,20 @@ const requireForm = <F extends Form>(folder: string, form: F, checkpoint: Any): 
     : Effect.fail(new FolderError({ folder, problem: `it holds a ${checkpoint.header.form} model, not a ${form} one`, remedy: `load it with Checkpoint.${form === "dense" ? "loadMixture" : "load"}` }))
 
 // ---------------------------------------------------------------- writing
-/** dtype: of every tensor; left out, each keeps its own. family: the layout; left out, the first that can express the model. Units: shardBytes, bytes per file (5e9). */
+/** dtype: of every tensor; left out, each keeps its own. family: the layout; left out, the first that can express the model; families: the table of known ones. Units: shardBytes, bytes per file (5e9). */
 export interface WriteOptions {
   readonly dtype?: Dtype.Float
   readonly family?: string
+  readonly families?: Family.Table
   readonly shardBytes?: number
 }
 export type WriteError = Family.CannotExpress | Family.UnknownFamily | File.FileError | FolderError | Safetensors.SafetensorsError | Weights.WeightsError
 
 /** Writes the files of a checkpoint into an existing, empty folder. */
-const writeInto = (checkpoint: Any, folder: string, { dtype, family: asked, shardBytes }: WriteOptions): Effect.Effect<void, Exclude<WriteError, FolderError>> =>
+const writeInto = (checkpoint: Any, folder: string, { dtype, families = Family.families, family: asked, shardBytes }: WriteOptions): Effect.Effect<void, Exclude<WriteError, FolderError>> =>
   Effect.gen(function*() {
     const { model, weights, tokenizer, lineage, sideFiles } = checkpoint
-    const layout = yield* Family.choose(model, asked), family = Family.find(layout)
+    const layout = yield* Family.choose(model, asked, families), family = Family.find(layout, families)
     const canonical = new Map<string, string>()
     const planned = Model.tensors(model).map(({ name, shape }) => {
       const inFile = family === undefined ? name : Family.toFile(family, name)!, stored = weights.infos.get(name)!.dtype
@@ -176,8 +181,8 @@ const writeInto = (checkpoint: Any, folder: string, { dtype, family: asked, shar
       return { name: inFile, shape, dtype: dtype ?? (Dtype.isFloat(stored) ? stored : "F32") }
     })
     yield* Safetensors.writeFolder(folder, planned, (name) => weights.read(canonical.get(name)!), shardBytes === undefined ? {} : { shardBytes })
-    const config = Family.writeConfig(layout, model, planned[0]!.dtype)
-    yield* File.writeJson(join(folder, "config.json"), config)
+    const config = Family.writeConfig(layout, model, planned[0]!.dtype, families)
+    yield* layout === Family.own ? File.writeJson(join(folder, "config.json"), config) : File.write(join(folder, "config.json"), configText(config))
     yield* File.writeJson(join(folder, lineageFile), { format: 1, lineage })
     for (const [name, content] of [...Object.entries(tokenizer.files), ...Object.entries(sideFiles)]) yield* File.write(join(folder, name), content)
     yield* File.write(join(folder, "README.md"), modelCard(layout, model, lineage))
@@ -189,7 +194,7 @@ const writeInto = (checkpoint: Any, folder: string, { dtype, family: asked, shar
  */
 export const write = (checkpoint: Any, folder: string, options: WriteOptions = {}): Effect.Effect<void, WriteError> =>
   Effect.gen(function*() {
-    yield* Family.choose(checkpoint.model, options.family)
+    yield* Family.choose(checkpoint.model, options.family, options.families)
     const before = yield* File.attempt("read", folder, () => readdir(folder).catch((error: NodeJS.ErrnoException): Array<string> => { if (error.code === "ENOENT") return []; throw error }))
     if (before.length > 0 && !before.includes("config.json")) return yield* new FolderError({ folder, problem: "it holds something other than a model, which writing would remove", remedy: "choose a folder that is new or empty, or holds a model" })
     yield* File.writeFolder(folder, (temporary) => writeInto(checkpoint, temporary, options))

@@ -1,14 +1,17 @@
 /**
  * Reading and writing by the rows of `families.ts`: canonical names ↔ the names in files, config.json ↔ Model. No family is known to
- * this code by name. What a row does not understand is carried in `extra` or refused by key, never dropped.
+ * this code by name. What a row does not understand is carried in `extra` or refused by key, never dropped. Where rows are asked for, a table of
+ * one's own may be passed: `[...Family.families, mine]`.
  */
 import { Effect, Schema } from "effect"
 import * as Model from "./Model.ts"
 import { families, type Family, type Field, own, type Size } from "./families.ts"
+import { type Config, object, obstacles, readAttention, readMixture, readRope, same, writeAttention, writeMixture, writeRope } from "./familyFeatures.ts"
 import type { Plain } from "./StrictJson.ts"
 import { nearest } from "./Weights.ts"
 
 export { families, type Family, own } from "./families.ts"
+export { obstacles } from "./familyFeatures.ts"
 
 /** A config.json that misses a key, contradicts itself, or asks for what our decoder does not compute. */
 export class ConfigError extends Schema.TaggedError<ConfigError>()("ConfigError", { file: Schema.String, key: Schema.String, problem: Schema.String, remedy: Schema.String }) {
@@ -17,7 +20,7 @@ export class ConfigError extends Schema.TaggedError<ConfigError>()("ConfigError"
 
 /** A `model_type` without a row in the table. */
 export class UnknownFamily extends Schema.TaggedError<UnknownFamily>()("UnknownFamily", { file: Schema.String, family: Schema.String, nearest: Schema.String }) {
-  override get message() { return `${this.file}: there is no family ${JSON.stringify(this.family)}. Remedy: the nearest known one is ${this.nearest}; a new family is a row of families.ts.` }
+  override get message() { return `${this.file}: there is no family ${JSON.stringify(this.family)}. Remedy: the nearest known one is ${this.nearest}; a new family is a row of families.ts, or of a table passed as \`families\`.` }
 }
 
 /** A model that a family's files cannot hold. */
@@ -25,10 +28,13 @@ export class CannotExpress extends Schema.TaggedError<CannotExpress>()("CannotEx
   override get message() { return `family ${this.family} cannot express ${this.what.join("; ")}. Remedy: write family ${own}, or change the model to fit ${this.family}.` }
 }
 
-/** The row of this name. */
-export const find = (name: string): Family | undefined => families.find((family) => family.name === name)
+/** The families that are read and written: the table of this package, unless another is passed. */
+export type Table = ReadonlyArray<Family>
 
-const unknown = (file: string, name: string) => new UnknownFamily({ file, family: name, nearest: nearest(name, [...families.map((family) => family.name), own]) })
+/** The row of this name. */
+export const find = (name: string, table: Table = families): Family | undefined => table.find((family) => family.name === name)
+
+const unknown = (file: string, name: string, table: Table) => new UnknownFamily({ file, family: name, nearest: nearest(name, [...table.map((family) => family.name), own]) })
 
 // ---------------------------------------------------------------- names
 const substitute = (pattern: string, numbers: Readonly<Record<string, string>>): string => pattern.replace(/\{([le])\}/g, (_, letter: string) => numbers[letter] ?? "")
@@ -76,42 +82,27 @@ export const alternative = (family: Family, canonical: string): { readonly file:
 export const isRecomputed = (family: Family, file: string): boolean => family.recomputed.some((pattern) => match(pattern, file) !== undefined)
 
 // ---------------------------------------------------------------- what a family can hold
-/** What keeps a family from expressing a model, one phrase each; empty when it can. */
-export const obstacles = (family: Family, model: Model.Model): ReadonlyArray<string> => {
-  const form = model.feedForward
-  if (form.kind !== family.feedForward) return [`a ${form.kind} feed-forward`]
-  if (form.kind === "dense" || family.router === undefined) return []
-  const expected = JSON.stringify(family.router.tensors(form.experts, model.hidden))
-  return [
-    ...form.expert.kind === "full" ? [] : [`experts of kind ${form.expert.kind}`],
-    ...JSON.stringify(form.routerTensors) === expected ? [] : [`router tensors ${JSON.stringify(form.routerTensors)} (only ${expected})`],
-    ...family.router.obstacles(form.router as Plain, form.active, form.experts)
-  ]
-}
-
 /** The name of the layout to write: the one asked for, else the model's own family, else the first that can express it, else ours. */
-export const choose = (model: Model.Model, asked?: string): Effect.Effect<string, CannotExpress | UnknownFamily> => {
+export const choose = (model: Model.Model, asked?: string, table: Table = families): Effect.Effect<string, CannotExpress | UnknownFamily> => {
   if (asked === own || (asked === undefined && model.family === own)) return Effect.succeed(own)
-  if (asked === undefined) return Effect.succeed([find(model.family), ...families].find((family) => family !== undefined && obstacles(family, model).length === 0)?.name ?? own)
-  const family = find(asked)
-  if (family === undefined) return Effect.fail(unknown("write", asked))
+  if (asked === undefined) return Effect.succeed([find(model.family, table), ...table].find((family) => family !== undefined && obstacles(family, model).length === 0)?.name ?? own)
+  const family = find(asked, table)
+  if (family === undefined) return Effect.fail(unknown("write", asked, table))
   const what = obstacles(family, model)
   return what.length === 0 ? Effect.succeed(asked) : Effect.fail(new CannotExpress({ family: asked, what }))
 }
 
 // ---------------------------------------------------------------- config.json
-type Config = Readonly<Record<string, Plain>>
-const object = (value: Plain | undefined): Config | undefined => typeof value === "object" && value !== null && !Array.isArray(value) ? value as Config : undefined
 const dtypes = { float32: "F32", float16: "F16", bfloat16: "BF16" } as const
-const whole: ReadonlySet<Field> = new Set<Field>(["vocabulary", "hidden", "layers", "heads", "keyValueHeads", "headSize", "contextLength", "inner", "experts", "active"])
+const whole: ReadonlySet<Field> = new Set<Field>(["vocabulary", "hidden", "layers", "heads", "keyValueHeads", "headSize", "contextLength", "inner", "experts", "active", "sharedInner"])
 /** A list of more tensors than this would be an attack, not a model. */
 const mostTensors = 4_000_000
 
 /** The Model of a config.json. Fails: UnknownFamily; ConfigError naming the file and the key. */
-export const readConfig = (file: string, config: Config): Effect.Effect<Model.Model, ConfigError | UnknownFamily> =>
+export const readConfig = (file: string, config: Config, table: Table = families): Effect.Effect<Model.Model, ConfigError | UnknownFamily> =>
   Effect.suspend(() => {
     try {
-      return Effect.succeed(config["model_type"] === own ? readOwn(file, config) : readRow(file, config))
+      return Effect.succeed(config["model_type"] === own ? readOwn(file, config) : readRow(file, config, table))
     } catch (error) {
       if (error instanceof ConfigError || error instanceof UnknownFamily) return Effect.fail(error)
       throw error
@@ -133,24 +124,19 @@ const readOwn = (file: string, config: Config): Model.Model => {
   throw new ConfigError({ file, key: "model", problem: reason?._tag === "Fail" ? reason.error.message.replaceAll("\n", " ") : "not a model", remedy: "write the folder again" })
 }
 
-const readRow = (file: string, config: Config): Model.Model => {
+const readRow = (file: string, config: Config, table: Table): Model.Model => {
   const fail = (key: string, problem: string, remedy: string): never => { throw new ConfigError({ file, key, problem, remedy }) }
   const type = config["model_type"]
   if (typeof type !== "string") return fail("model_type", "it is missing", "a config.json names its family, as in \"model_type\": \"llama\"")
-  const family = find(type)
-  if (family === undefined) throw unknown(file, type)
-  const used = new Set(["model_type", "architectures", "tie_word_embeddings", "rope_parameters", "rope_scaling", "sliding_window", "dtype", "torch_dtype"])
+  const family = find(type, table)
+  if (family === undefined) throw unknown(file, type, table)
+  const used = new Set(["model_type", "architectures", "tie_word_embeddings", "layer_types", "dtype", "torch_dtype"])
 
   const architectures = config["architectures"]
   if (Array.isArray(architectures) && architectures.length > 0 && !architectures.includes(family.architecture)) {
     fail("architectures", `${JSON.stringify(architectures)} contradicts model_type ${JSON.stringify(type)}`, `a ${type} with a language head is a ${family.architecture}`)
   }
-  const rope = object(config["rope_parameters"]), scaling = object(config["rope_scaling"])
-  for (const [key, of] of [["rope_parameters", rope], ["rope_scaling", scaling]] as const) {
-    const kind = of?.["rope_type"] ?? of?.["type"]
-    if (of !== undefined && kind !== undefined && kind !== "default") fail(key, `rotary positions of type ${JSON.stringify(kind)} are not computed by our decoder`, "use a model with plain rotary positions")
-  }
-
+  const rope = object(config["rope_parameters"])
   const numbers = new Map<Field, number>()
   const read = ({ field, keys, missing }: Size): number => {
     const given = [...keys.map((key) => [key, config[key]] as const), ...field === "ropeTheta" ? [["rope_parameters.rope_theta", rope?.["rope_theta"]] as const] : []].filter(([, value]) => value !== undefined && value !== null)
@@ -172,40 +158,42 @@ const readRow = (file: string, config: Config): Model.Model => {
   for (const [key, only] of Object.entries(family.fixed)) {
     used.add(key)
     const value = config[key]
-    if (value !== undefined && value !== null && value !== only) fail(key, `${JSON.stringify(value)} is not computed by our decoder, only ${JSON.stringify(only)} is`, "use a model without it")
+    if (value !== undefined && value !== null && !same(value, only)) fail(key, `${JSON.stringify(value)} is not computed by our decoder, only ${JSON.stringify(only)} is`, "use a model without it")
   }
-  const window = config["sliding_window"]
-  if (typeof window === "number" && window < number("contextLength")) fail("sliding_window", `attention over the last ${window} tokens only is not computed by our decoder`, `set it to null and max_position_embeddings to at most ${window}`)
-  const tied = config["tie_word_embeddings"] ?? false
+  const reading = { config, used, number, fail }
+  const attention = readAttention(reading, family.attention), ropeScaling = readRope(reading)
+  const tied = config["tie_word_embeddings"] ?? family.tied ?? false
   if (typeof tied !== "boolean") return fail("tie_word_embeddings", `${JSON.stringify(tied)} is not true or false`, "correct the value")
   if (config["dtype"] !== undefined && config["torch_dtype"] !== undefined && config["dtype"] !== config["torch_dtype"]) fail("dtype", `it contradicts torch_dtype ${JSON.stringify(config["torch_dtype"])}`, "keep one of the two")
 
-  const inner = number("inner")
   return checked(file, "num_attention_heads, num_key_value_heads, head_dim, num_experts_per_tok", {
     family: family.name,
     vocabulary: number("vocabulary"), hidden: number("hidden"), layers: number("layers"), heads: number("heads"), keyValueHeads: number("keyValueHeads"),
     headSize: number("headSize"), contextLength: number("contextLength"), normEpsilon: number("normEpsilon"), ropeTheta: number("ropeTheta"), tiedEmbeddings: tied,
-    feedForward: family.router === undefined ? { kind: "dense", inner } : {
-      kind: "mixture", inner, experts: number("experts"), active: number("active"), expert: { kind: "full" },
-      router: family.router.make(number("active")) as Schema.Json, routerTensors: family.router.tensors(number("experts"), number("hidden"))
-    },
+    ...attention === undefined ? {} : { attention }, ...ropeScaling === undefined ? {} : { ropeScaling },
+    feedForward: family.router === undefined ? { kind: "dense", inner: number("inner") } : readMixture(reading, family.router),
     extra: Object.fromEntries(Object.entries(config).filter(([key]) => !used.has(key))) as Model.Model["extra"]
   })
 }
 
 /** The config.json of a model in the layout of this name (see `choose`), for tensors stored in this dtype. */
-export const writeConfig = (layout: string, model: Model.Model, dtype: "F32" | "F16" | "BF16"): Config => {
+export const writeConfig = (layout: string, model: Model.Model, dtype: "F32" | "F16" | "BF16", table: Table = families): Config => {
   const torch = Object.entries(dtypes).find(([, name]) => name === dtype)![0]
-  const family = find(layout)
+  const family = find(layout, table)
   if (family === undefined) return { model_type: own, torch_dtype: torch, model: Schema.encodeSync(Model.Model)(model) as Plain }
   const form = model.feedForward
-  const values: Readonly<Record<Field, number>> = { ...model, inner: form.inner, experts: form.kind === "mixture" ? form.experts : 0, active: form.kind === "mixture" ? form.active : 0 }
+  const values: Readonly<Record<Field, number>> = {
+    ...model, inner: form.inner, experts: form.kind === "mixture" ? form.experts : 0, active: form.kind === "mixture" ? form.active : 0, sharedInner: form.kind === "mixture" ? form.shared?.inner ?? 0 : 0
+  }
   return {
     ...model.extra as Config,
     architectures: [family.architecture],
     model_type: family.name,
     ...Object.fromEntries(family.sizes.map(({ field, keys }) => [keys[0], values[field]])),
     ...Object.fromEntries(Object.entries(family.fixed).filter(([key]) => key !== "partial_rotary_factor")),
+    ...writeAttention(family.attention ?? {}, model),
+    ...writeRope(model.ropeScaling),
+    ...family.router === undefined || form.kind === "dense" ? {} : writeMixture(family.router, form),
     tie_word_embeddings: model.tiedEmbeddings,
     torch_dtype: torch
   }

@@ -14,7 +14,7 @@ export interface Size {
   readonly missing?: number | Field | readonly [Field, Field]
 }
 export type Field =
-  | "vocabulary" | "hidden" | "layers" | "heads" | "keyValueHeads" | "headSize" | "contextLength" | "normEpsilon" | "ropeTheta" | "inner" | "experts" | "active"
+  | "vocabulary" | "hidden" | "layers" | "heads" | "keyValueHeads" | "headSize" | "contextLength" | "normEpsilon" | "ropeTheta" | "inner" | "experts" | "active" | "sharedInner"
 
 /** Another place where a tensor may stand: whole, or as one of several equal blocks of rows of one expert's slice in [experts, parts · rows, columns]. */
 export interface Alternative {
@@ -22,6 +22,20 @@ export interface Alternative {
   readonly file: string
   readonly part?: number
   readonly parts?: number
+}
+
+/** A key of config.json that is true or false, and what it means when it is missing. */
+export interface Switch { readonly key: string; readonly missing: boolean }
+
+/** What a family's attention has besides four matrices and rotary positions; what is left out here, its files cannot say. */
+export interface AttentionRow {
+  /** On query, key and value: always, or where the switch says so. */
+  readonly bias?: true | Switch
+  readonly norms?: "head" | "width"
+  /** How many tokens back attention sees, if the switch `when` (none: always) is on; layers before number `from` see everything. */
+  readonly window?: { readonly key: string; readonly missing: number | null; readonly when?: Switch; readonly from?: { readonly key: string; readonly missing: number } }
+  /** A list of 1 (rotates) and 0 (does not) for each layer; without it, every `interval`-th layer does not. */
+  readonly noRope?: { readonly key: string; readonly interval: string; readonly missing: number }
 }
 
 export interface Family {
@@ -37,12 +51,14 @@ export interface Family {
   readonly sizes: ReadonlyArray<Size>
   /** Keys that change what the model computes, with the only value that our decoder computes; a missing key means that value. */
   readonly fixed: Readonly<Record<string, Plain>>
-  /** What keeps the family from expressing a router, one reason each; and the router that a file of the family has. */
-  readonly router?: {
-    readonly obstacles: (router: Plain, active: number, experts: number) => ReadonlyArray<string>
-    readonly make: (active: number) => Plain
-    readonly tensors: (experts: number, hidden: number) => Readonly<Record<string, ReadonlyArray<number>>>
-  }
+  readonly attention?: AttentionRow
+  /** What a missing `tie_word_embeddings` means; false when left out. */
+  readonly tied?: boolean
+  /**
+   * A mixture's layer takes the softmax of a linear score of each token, over all experts, and the best k. Their weights are divided by their sum:
+   * always, or where the switch says so. `shared`: every token also passes a dense feed-forward (`sharedInner` wide), with a sigmoid gate or without.
+   */
+  readonly router?: { readonly normalised: true | Switch; readonly shared?: { readonly gate: boolean } }
 }
 
 const attention: Family["names"] = [
@@ -62,57 +78,96 @@ const decoder: ReadonlyArray<Size> = [
   { field: "hidden", keys: ["hidden_size"] },
   { field: "layers", keys: ["num_hidden_layers"] },
   { field: "heads", keys: ["num_attention_heads"] },
-  { field: "headSize", keys: ["head_dim"], missing: ["hidden", "heads"] },
-  { field: "inner", keys: ["intermediate_size"] }
+  { field: "headSize", keys: ["head_dim"], missing: ["hidden", "heads"] }
 ]
+const inner: Size = { field: "inner", keys: ["intermediate_size"] }
+
+const feedForward: Family["names"] = [
+  ["layers.{l}.feedForward.gate", "model.layers.{l}.mlp.gate_proj.weight"],
+  ["layers.{l}.feedForward.up", "model.layers.{l}.mlp.up_proj.weight"],
+  ["layers.{l}.feedForward.down", "model.layers.{l}.mlp.down_proj.weight"]
+]
+const biases: Family["names"] = [
+  ["layers.{l}.attention.queryBias", "model.layers.{l}.self_attn.q_proj.bias"],
+  ["layers.{l}.attention.keyBias", "model.layers.{l}.self_attn.k_proj.bias"],
+  ["layers.{l}.attention.valueBias", "model.layers.{l}.self_attn.v_proj.bias"]
+]
+const norms: Family["names"] = [
+  ["layers.{l}.attention.queryNorm", "model.layers.{l}.self_attn.q_norm.weight"],
+  ["layers.{l}.attention.keyNorm", "model.layers.{l}.self_attn.k_norm.weight"]
+]
+const experts: Family["names"] = [
+  ["layers.{l}.router.weight", "model.layers.{l}.mlp.gate.weight"],
+  ["layers.{l}.experts.{e}.gate", "model.layers.{l}.mlp.experts.{e}.gate_proj.weight"],
+  ["layers.{l}.experts.{e}.up", "model.layers.{l}.mlp.experts.{e}.up_proj.weight"],
+  ["layers.{l}.experts.{e}.down", "model.layers.{l}.mlp.experts.{e}.down_proj.weight"]
+]
+const shared: Family["names"] = [
+  ["layers.{l}.shared.gate", "model.layers.{l}.mlp.shared_expert.gate_proj.weight"],
+  ["layers.{l}.shared.up", "model.layers.{l}.mlp.shared_expert.up_proj.weight"],
+  ["layers.{l}.shared.down", "model.layers.{l}.mlp.shared_expert.down_proj.weight"],
+  ["layers.{l}.shared.router", "model.layers.{l}.mlp.shared_expert_gate.weight"]
+]
+/** Experts as transformers 5 fuses them, the same in every family. */
+const fused: Family["alternatives"] = [
+  { canonical: "layers.{l}.experts.{e}.gate", file: "model.layers.{l}.mlp.experts.gate_up_proj", part: 0, parts: 2 },
+  { canonical: "layers.{l}.experts.{e}.up", file: "model.layers.{l}.mlp.experts.gate_up_proj", part: 1, parts: 2 },
+  { canonical: "layers.{l}.experts.{e}.down", file: "model.layers.{l}.mlp.experts.down_proj", part: 0, parts: 1 }
+]
+
+/** The sizes that a missing key leaves to the family's class in transformers. */
+const defaults = (keyValueHeads: number | Field, contextLength: number, normEpsilon: number, ropeTheta = 10_000): ReadonlyArray<Size> => [
+  { field: "keyValueHeads", keys: ["num_key_value_heads"], missing: keyValueHeads },
+  { field: "contextLength", keys: ["max_position_embeddings"], missing: contextLength },
+  { field: "normEpsilon", keys: ["rms_norm_eps"], missing: normEpsilon },
+  { field: "ropeTheta", keys: ["rope_theta"], missing: ropeTheta }
+]
+const mixtureSizes = (...keys: readonly [string, ...Array<string>]): ReadonlyArray<Size> => [{ field: "experts", keys }, { field: "active", keys: ["num_experts_per_tok"] }]
 
 const llama: Family = {
   name: "llama",
   architecture: "LlamaForCausalLM",
   feedForward: "dense",
-  names: [
-    ...attention,
-    ["layers.{l}.feedForward.gate", "model.layers.{l}.mlp.gate_proj.weight"],
-    ["layers.{l}.feedForward.up", "model.layers.{l}.mlp.up_proj.weight"],
-    ["layers.{l}.feedForward.down", "model.layers.{l}.mlp.down_proj.weight"]
-  ],
+  names: [...attention, ...feedForward],
   alternatives: [],
   recomputed: ["model.layers.{l}.self_attn.rotary_emb.inv_freq"],
-  sizes: [
-    ...decoder,
-    { field: "keyValueHeads", keys: ["num_key_value_heads"], missing: "heads" },
-    { field: "contextLength", keys: ["max_position_embeddings"], missing: 2048 },
-    { field: "normEpsilon", keys: ["rms_norm_eps"], missing: 1e-6 },
-    { field: "ropeTheta", keys: ["rope_theta"], missing: 10_000 }
-  ],
+  sizes: [...decoder, inner, ...defaults("heads", 2048, 1e-6)],
   fixed: { hidden_act: "silu", attention_bias: false, mlp_bias: false, partial_rotary_factor: 1 }
 }
 
-/**
- * What keeps Mixtral's layer from computing a router: it takes the softmax of a linear score of each token, the best k, and weights that sum to one.
- * Keeping all experts is the best k of k. `losses` matter in training only.
- */
-const mixtralObstacles = (router: Plain, active: number, experts: number): ReadonlyArray<string> => {
-  if (typeof router !== "object" || router === null || Array.isArray(router)) return ["a router that is not an object"]
-  const { unit, score, select, weight, capacity, losses: _, ...others } = router as Readonly<Record<string, Plain>>
-  const all = same(select, { keep: "all" }) && active === experts
-  const fits = {
-    unit: unit === undefined || same(unit, { of: "token" }),
-    score: same(score, { by: "linear" }),
-    select: all || same(select, { keep: "top", active }),
-    weight: weight === "softmaxKept" || weight === "renorm" || (weight === "prob" && active === experts),
-    capacity: capacity === undefined || capacity === null || capacity === "unlimited"
-  }
-  return [
-    ...Object.entries(fits).filter(([, fit]) => !fit).map(([key]) => `router.${key} = ${JSON.stringify((router as Record<string, Plain>)[key]) ?? "missing"}`),
-    ...Object.keys(others).map((key) => `router.${key}`)
-  ]
+/** Jiang et al., "Mistral 7B", 2023. */
+const mistral: Family = {
+  ...llama, name: "mistral", architecture: "MistralForCausalLM",
+  sizes: [...decoder, inner, ...defaults(8, 131_072, 1e-6)],
+  fixed: { hidden_act: "silu", partial_rotary_factor: 1 },
+  attention: { window: { key: "sliding_window", missing: 4096 } }
 }
 
-const same = (a: Plain | undefined, b: Plain): boolean => {
-  if (typeof a !== "object" || a === null || typeof b !== "object" || b === null) return a === b
-  const keys = Object.keys(a)
-  return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && same((a as Record<string, Plain>)[key], (b as Record<string, Plain>)[key]!))
+const qwenWindow: AttentionRow["window"] = { key: "sliding_window", missing: 4096, when: { key: "use_sliding_window", missing: false }, from: { key: "max_window_layers", missing: 28 } }
+
+const qwen2: Family = {
+  ...llama, name: "qwen2", architecture: "Qwen2ForCausalLM",
+  names: [...attention, ...biases, ...feedForward],
+  sizes: [...decoder, inner, ...defaults(32, 32_768, 1e-6)],
+  fixed: { hidden_act: "silu", partial_rotary_factor: 1 },
+  attention: { bias: true, window: qwenWindow }
+}
+
+const qwen3: Family = {
+  ...llama, name: "qwen3", architecture: "Qwen3ForCausalLM",
+  names: [...attention, ...norms, ...feedForward],
+  sizes: [...decoder.filter(({ field }) => field !== "headSize"), { field: "headSize", keys: ["head_dim"], missing: 128 }, inner, ...defaults(32, 32_768, 1e-6)],
+  fixed: { hidden_act: "silu", attention_bias: false, partial_rotary_factor: 1 },
+  attention: { norms: "head", window: qwenWindow }
+}
+
+/** Some layers without rotary positions: Yang et al., "RoPE to NoPE and back again", 2025. */
+const smollm3: Family = {
+  ...llama, name: "smollm3", architecture: "SmolLM3ForCausalLM",
+  sizes: [...decoder, inner, ...defaults(4, 32_768, 1e-6, 2_000_000)],
+  fixed: { ...llama.fixed, use_sliding_window: false },
+  attention: { noRope: { key: "no_rope_layers", interval: "no_rope_layer_interval", missing: 4 } },
+  tied: true
 }
 
 const mixtral: Family = {
@@ -126,32 +181,53 @@ const mixtral: Family = {
     ["layers.{l}.experts.{e}.down", "model.layers.{l}.block_sparse_moe.experts.{e}.w2.weight"],
     ["layers.{l}.experts.{e}.up", "model.layers.{l}.block_sparse_moe.experts.{e}.w3.weight"]
   ],
-  alternatives: [
-    { canonical: "layers.{l}.router.weight", file: "model.layers.{l}.mlp.gate.weight" },
-    { canonical: "layers.{l}.experts.{e}.gate", file: "model.layers.{l}.mlp.experts.gate_up_proj", part: 0, parts: 2 },
-    { canonical: "layers.{l}.experts.{e}.up", file: "model.layers.{l}.mlp.experts.gate_up_proj", part: 1, parts: 2 },
-    { canonical: "layers.{l}.experts.{e}.down", file: "model.layers.{l}.mlp.experts.down_proj", part: 0, parts: 1 }
-  ],
+  alternatives: [{ canonical: "layers.{l}.router.weight", file: "model.layers.{l}.mlp.gate.weight" }, ...fused],
   recomputed: ["model.layers.{l}.self_attn.rotary_emb.inv_freq"],
-  sizes: [
-    ...decoder,
-    { field: "keyValueHeads", keys: ["num_key_value_heads"], missing: 8 },
-    { field: "contextLength", keys: ["max_position_embeddings"], missing: 131_072 },
-    { field: "normEpsilon", keys: ["rms_norm_eps"], missing: 1e-5 },
-    { field: "ropeTheta", keys: ["rope_theta"], missing: 1_000_000 },
-    { field: "experts", keys: ["num_local_experts", "num_experts"] },
-    { field: "active", keys: ["num_experts_per_tok"] }
-  ],
+  sizes: [...decoder, inner, ...defaults(8, 131_072, 1e-5, 1_000_000), ...mixtureSizes("num_local_experts", "num_experts")],
   fixed: { hidden_act: "silu", partial_rotary_factor: 1 },
-  router: {
-    obstacles: mixtralObstacles,
-    make: (active) => ({ unit: { of: "token" }, score: { by: "linear" }, select: { keep: "top", active }, weight: "softmaxKept" }),
-    tensors: (experts, hidden) => ({ weight: [experts, hidden] })
-  }
+  attention: { window: { key: "sliding_window", missing: null } },
+  router: { normalised: true }
 }
 
-/** Every family of Hugging Face's that is read and written, the simplest first. */
-export const families: ReadonlyArray<Family> = [llama, mixtral]
+/** Muennighoff et al., "OLMoE", 2024. */
+const olmoe: Family = {
+  ...mixtral, name: "olmoe", architecture: "OlmoeForCausalLM",
+  names: [...attention, ...norms, ...experts],
+  alternatives: fused,
+  sizes: [...decoder, inner, ...defaults("heads", 4096, 1e-5), ...mixtureSizes("num_experts", "num_local_experts")],
+  fixed: { hidden_act: "silu", attention_bias: false, clip_qkv: null, partial_rotary_factor: 1 },
+  attention: { norms: "width" },
+  router: { normalised: { key: "norm_topk_prob", missing: false } }
+}
+
+/** Every layer must be a mixture: one shape for all. */
+const everyLayer = { decoder_sparse_step: 1, mlp_only_layers: [], use_sliding_window: false } as const
+const expertInner: Size = { field: "inner", keys: ["moe_intermediate_size"] }
+
+const qwen2Moe: Family = {
+  ...olmoe, name: "qwen2_moe", architecture: "Qwen2MoeForCausalLM",
+  names: [...attention, ...biases, ...experts, ...shared],
+  sizes: [...decoder, expertInner, ...defaults(16, 32_768, 1e-6), ...mixtureSizes("num_experts", "num_local_experts"), { field: "sharedInner", keys: ["shared_expert_intermediate_size"] }],
+  fixed: { hidden_act: "silu", partial_rotary_factor: 1, ...everyLayer },
+  attention: { bias: { key: "qkv_bias", missing: true } },
+  router: { normalised: { key: "norm_topk_prob", missing: false }, shared: { gate: true } }
+}
+
+const qwen3Moe: Family = {
+  ...olmoe, name: "qwen3_moe", architecture: "Qwen3MoeForCausalLM",
+  sizes: [...decoder, expertInner, ...defaults(4, 32_768, 1e-6), ...mixtureSizes("num_experts", "num_local_experts")],
+  fixed: { hidden_act: "silu", attention_bias: false, partial_rotary_factor: 1, ...everyLayer },
+  attention: { norms: "head" }
+}
+
+/** Every family of Hugging Face's that is read and written, the simplest first: a model that several express is written as the first of them, its own aside. */
+export const families: ReadonlyArray<Family> = [llama, mistral, qwen2, qwen3, smollm3, mixtral, olmoe, qwen2Moe, qwen3Moe]
+
+/** Keys of config.json whose numbers transformers 5 takes only with a point. */
+export const fractions: ReadonlySet<string> = new Set([
+  "rms_norm_eps", "rope_theta", "initializer_range", "attention_dropout", "router_aux_loss_coef", "router_jitter_noise", "clip_qkv", "routed_scaling_factor", "final_logit_softcapping",
+  "attn_logit_softcapping", "swiglu_alpha", "swiglu_limit", "factor", "low_freq_factor", "high_freq_factor"
+])
 
 /** `model_type` of our own layout: config.json holds the Model itself, tensors have their canonical names. It expresses everything. */
 export const own = "switchyard"

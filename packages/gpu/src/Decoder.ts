@@ -1,5 +1,6 @@
 /**
  * A decoder of the Llama family: embedding, pre-norm blocks (attention with rotary positions, then a feed-forward), final norm, head.
+ * What the model's description adds (biases, norms of query and key, a window, layers that do not rotate) is executed where it is said.
  *
  * The feed-forward is an argument: dense unless the caller passes another, so a mixture is this decoder with routing's layer in it.
  * Parameters are kept tensors under canonical names; low-rank adapters may be hung on any matrix. Papers: Touvron et al. 2023; Hu et al. 2021.
@@ -9,12 +10,15 @@ import { Effect } from "effect"
 import type { Arena, Failure } from "./Device.ts"
 import { adaptedLinear, type Adapter } from "./ops/adaptedLinear.ts"
 import { add } from "./ops/add.ts"
+import { addRow } from "./ops/addRow.ts"
 import { attention } from "./ops/attention.ts"
 import { embedding } from "./ops/embedding.ts"
 import { linear } from "./ops/linear.ts"
 import { rmsNorm } from "./ops/rmsNorm.ts"
 import { rope, type RopeTables } from "./ops/rope.ts"
 import { swiglu } from "./ops/swiglu.ts"
+import { view } from "./ops/view.ts"
+import { rotaryFrequencies } from "./rotaryFrequencies.ts"
 import { expectShape, kept, type Tensor } from "./Tensor.ts"
 
 /** A batch as one replica sees it. Rows = batch · tokens. */
@@ -43,12 +47,12 @@ export interface ForwardOptions extends Size {
   readonly feedForward?: ((x: Tensor, layer: number) => Tensor) | undefined
   readonly adapters?: Adapters | undefined
   readonly tap?: Tap | undefined
-  /** How many tokens back attention sees; all when left out. */
+  /** How many tokens back attention sees, itself included; as the model says when left out. */
   readonly window?: number | undefined
 }
 
 const isDecoders = (model: Model.Model, name: string): boolean =>
-  model.feedForward.kind === "dense" || name.endsWith(".feedForward.norm") || !/\.(feedForward|experts|router)\./.test(name)
+  model.feedForward.kind === "dense" || name.endsWith(".feedForward.norm") || !/\.(feedForward|experts|router|shared)\./.test(name)
 const sizeName = ({ batch, tokens }: Size): string => `${batch}×${tokens}`
 
 /**
@@ -88,8 +92,8 @@ export const load = Effect.fn("Decoder.load")(function*(arena: Arena, decoder: D
     }
     yield* arena.upload(tensor, yield* weights.read(name))
   }
-  const { tables: { cosines, sines }, positions } = decoder.constants, { headSize, ropeTheta } = decoder.model, half = headSize / 2
-  const angles = Float64Array.from({ length: cosines.slot.length }, (_, i) => Math.floor(i / half) * ropeTheta ** (-2 * (i % half) / headSize)) // [positions, headSize / 2]
+  const { tables: { cosines, sines }, positions } = decoder.constants, frequencies = rotaryFrequencies(decoder.model), half = frequencies.length
+  const angles = Float64Array.from({ length: cosines.slot.length }, (_, i) => Math.floor(i / half) * frequencies[i % half]!) // [positions, headSize / 2]
   yield* arena.upload(cosines, Float32Array.from(angles, Math.cos))
   yield* arena.upload(sines, Float32Array.from(angles, Math.sin))
   for (const { size } of positions.values()) yield* prepare(arena, decoder, size)
@@ -115,6 +119,18 @@ export const project = (decoder: Decoder, x: Tensor, name: string, adapters?: Ad
   return adapter === undefined ? linear(x, parameter(decoder, name)) : adaptedLinear(x, parameter(decoder, name), adapter)
 }
 
+/** Query, key or value of a layer, with its bias, norm and rotation where the model has them: x [rows, hidden] → [rows, heads · headSize]. */
+const projected = (decoder: Decoder, x: Tensor, layer: number, name: "query" | "key" | "value", positions: Tensor, adapters: Adapters | undefined): Tensor => {
+  const { attention: { bias = false, noRope = [], norms } = {}, headSize, heads, keyValueHeads, normEpsilon } = decoder.model
+  const at = `layers.${layer}.attention.${name}`, plain = project(decoder, x, at, adapters), count = name === "query" ? heads : keyValueHeads
+  const biased = bias ? addRow(plain, parameter(decoder, `${at}Bias`)) : plain
+  if (name === "value") return biased
+  const gain = norms === undefined ? undefined : parameter(decoder, `${at}Norm`)
+  const normed = gain === undefined ? biased : norms === "width" ? rmsNorm(biased, gain, normEpsilon)
+    : view(rmsNorm(view(biased, [x.shape[0]! * count, headSize]), gain, normEpsilon), biased.shape) // each head by itself
+  return noRope.includes(layer) ? normed : rope(normed, positions, decoder.constants.tables, { heads: count, headSize })
+}
+
 /** The dense feed-forward of a layer: down(silu(gate x) · up x). Shapes: x [rows, hidden] → [rows, hidden]. */
 export const feedForward = (decoder: Decoder, x: Tensor, layer: number, options: { readonly adapters?: Adapters | undefined; readonly tap?: Tap | undefined } = {}): Tensor => {
   const { adapters, tap } = options, at = `layers.${layer}.feedForward`
@@ -125,7 +141,7 @@ export const feedForward = (decoder: Decoder, x: Tensor, layer: number, options:
 
 /** States after the final norm. Shapes: ids u32 [rows] → [rows, hidden]. */
 export const states = (decoder: Decoder, ids: Tensor, options: ForwardOptions): Tensor => {
-  const { adapters, batch, tap, tokens, window } = options, { constants, model } = decoder
+  const { constants, model } = decoder, { adapters, batch, tap, tokens, window = model.attention?.window } = options
   expectShape("Decoder.forward", "ids", ids, [batch * tokens], "u32")
   const positions = constants.positions.get(sizeName(options))?.tensor
   if (positions === undefined) throw new Error(`Decoder.forward: size ${sizeName(options)} (batch × tokens) was not announced: pass it to Decoder.make as one of \`sizes\`, or call Decoder.prepare(arena, decoder, { batch, tokens }) before recording`)
@@ -137,9 +153,7 @@ export const states = (decoder: Decoder, ids: Tensor, options: ForwardOptions): 
     const at = `layers.${layer}.attention`
     const attended = rmsNorm(x, parameter(decoder, `${at}.norm`), normEpsilon) // [rows, hidden]
     tap?.("attention.input", layer, attended)
-    const query = rope(project(decoder, attended, `${at}.query`, adapters), positions, constants.tables, { heads, headSize }) // [rows, heads · headSize]
-    const key = rope(project(decoder, attended, `${at}.key`, adapters), positions, constants.tables, { heads: keyValueHeads, headSize }) // [rows, keyValueHeads · headSize]
-    const value = project(decoder, attended, `${at}.value`, adapters) // [rows, keyValueHeads · headSize]
+    const [query, key, value] = (["query", "key", "value"] as const).map((name) => projected(decoder, attended, layer, name, positions, adapters)) as [Tensor, Tensor, Tensor]
     const mixed = attention(query, key, value, { batch, tokens, heads, keyValueHeads, headSize, window }) // [rows, heads · headSize]
     tap?.("attention.inner", layer, mixed)
     const attentionOutput = project(decoder, mixed, `${at}.output`, adapters) // [rows, hidden]

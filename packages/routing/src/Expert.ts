@@ -19,6 +19,9 @@ export type Experts =
   | { readonly kind: "full"; readonly count: number; readonly stack: Full }
   | { readonly kind: "lowRank"; readonly count: number; readonly scale: number; readonly base: Full; readonly stack: LowRank }
 
+/** The feed-forward that every token passes beside its experts, and the direction of its gate, `router` [1, hidden], where it has one. */
+export interface Shared { readonly feedForward: Full; readonly router: Tensor.Tensor | undefined }
+
 /** A tensor of the device, and the canonical tensors whose rows it holds one after the other (itself alone, unless it is a stack). */
 export interface Entry {
   readonly name: string
@@ -67,4 +70,10 @@ export const inLayer = (parameters: ReadonlyMap<string, Tensor.Tensor>, form: Mo
   const at = `layers.${layer}.experts`
   return form.expert.kind === "full" ? { kind: "full", count: form.experts, stack: full(parameters, at) }
     : { kind: "lowRank", count: form.experts, scale: form.expert.scale, base: full(parameters, `layers.${layer}.feedForward`), stack: lowRank(parameters, at) }
+}
+
+/** The shared expert of a layer; undefined where the model has none. */
+export const sharedIn = (parameters: ReadonlyMap<string, Tensor.Tensor>, form: Model.Mixture, layer: number): Shared | undefined => {
+  const at = `layers.${layer}.shared`
+  return form.shared === undefined ? undefined : { feedForward: full(parameters, at), router: form.shared.gate ? named(parameters, `${at}.router`) : undefined }
 }

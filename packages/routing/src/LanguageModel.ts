@@ -116,7 +116,12 @@ export interface Forward { readonly logits: Tensor.Tensor; readonly decisions: R
 export const forward = (self: LanguageModel, ids: Tensor.Tensor, options: { readonly tap?: Decoder.Tap | undefined } = {}): Forward => {
   const { decoder, model, parameters, router } = self, form = model.feedForward, size = { batch: self.batch, tokens: self.tokens }
   if (form.kind === "dense" || router === undefined) return { logits: Decoder.forward(decoder, ids, { ...size, adapters: adaptersOf(self), tap: options.tap }), decisions: [] }
-  const run = (feedForward: (x: Tensor.Tensor, layer: number) => Tensor.Tensor, tap?: Decoder.Tap) => Decoder.forward(decoder, ids, { ...size, feedForward, tap })
+  const beside = (x: Tensor.Tensor, layer: number, output: Tensor.Tensor): Tensor.Tensor => {
+    const shared = Expert.sharedIn(parameters, form, layer)
+    return shared === undefined ? output : Op.add(output, Mixture.shared(x, shared))
+  }
+  const run = (feedForward: (x: Tensor.Tensor, layer: number) => Tensor.Tensor, tap?: Decoder.Tap) =>
+    Decoder.forward(decoder, ids, { ...size, feedForward: (x, layer) => beside(x, layer, feedForward(x, layer)), tap })
   const scores = router.score.by === "likelihood" && Router.scored(router, form.experts)
     ? likelihoods(ids, { ...size, ...router.score, experts: form.experts, predict: (expert) => run((x, layer) => Mixture.alone(x, Expert.inLayer(parameters, form, layer), expert)) })
     : undefined
@@ -149,13 +154,13 @@ const selectors = {
   all: () => true,
   routers: (name: string) => name.includes(".router."),
   experts: (name: string) => name.includes(".experts."),
-  feedForward: (name: string) => /\.feedForward\.(gate|up|down)$/.test(name),
+  feedForward: (name: string) => /\.feedForward\.(gate|up|down)$|\.shared\.(gate|up|down|router)$/.test(name),
   adapter: (name: string) => /\.feedForward\.(gate|up|down)\.[ab]$/.test(name),
-  attention: (name: string) => /\.attention\.(query|key|value|output)$/.test(name),
-  norms: (name: string) => /(^|\.)norm$/.test(name),
+  attention: (name: string) => /\.attention\.((query|key|value)(Bias)?|output)$/.test(name),
+  norms: (name: string) => /(^|\.)norm$|\.attention\.(query|key)Norm$/.test(name),
   embeddings: (name: string) => name === "embedding" || name === "head"
 }
-/** Which tensors: `feedForward` are dense matrices (and the shared ones of low-rank experts), `adapter` a dense model's low-rank terms. */
+/** Which tensors: `feedForward` are dense matrices (also the shared ones of low-rank experts, and shared experts with their gates), `adapter` a dense model's low-rank terms. */
 export const Selector = Schema.Literals(["all", "routers", "experts", "feedForward", "adapter", "attention", "norms", "embeddings"])
 export type Selector = typeof Selector.Type
 /** The names of the parameters that any of the selectors takes, in the model's order. */

@@ -8,7 +8,7 @@
  */
 import { Op, type Tensor } from "@switchyard/gpu"
 import type { Decision } from "./Decision.ts"
-import type { Experts, Matrix } from "./Expert.ts"
+import type { Experts, Matrix, Shared } from "./Expert.ts"
 import { route } from "./route.ts"
 import type { Router } from "./Router.ts"
 
@@ -45,6 +45,12 @@ export const mix = (x: Tensor.Tensor, decision: Decision, experts: Experts): Ten
   const through = (matrix: "gate" | "up") => Op.add(Op.dispatch(Op.linear(x, base[matrix]), decision, active), change(visits, matrix)) // [slots, inner]
   const inner = Op.swiglu(through("gate"), through("up")) // [slots, inner]
   return Op.add(Op.linear(Op.combine(inner, places, weights), base.down), Op.combine(change(inner, "down"), places, weights))
+}
+
+/** The shared expert on every row, times sigmoid(x · router) where it has a gate. Shapes: x [rows, hidden] → [rows, hidden]. */
+export const shared = (x: Tensor.Tensor, { feedForward: { down, gate, up }, router }: Shared): Tensor.Tensor => {
+  const output = Op.linear(Op.swiglu(Op.linear(x, gate), Op.linear(x, up)), down) // [rows, hidden]
+  return router === undefined ? output : Op.scaleRows(output, Op.view(Op.map(Op.linear(x, router), "sigmoid"), [x.shape[0]!]))
 }
 
 /** One expert on every row, without a router: no sort, no copies of rows. Shapes: x [rows, hidden] → [rows, hidden]. */

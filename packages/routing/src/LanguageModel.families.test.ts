@@ -1,0 +1,72 @@
+/** Parity with transformers, family by family: tools/parity/families.py made the folders. */
+import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals"
+import { Checkpoint, type Weights } from "@switchyard/core"
+import { Device, Op, Recording, Tensor } from "@switchyard/gpu"
+import { Effect } from "effect"
+import { readdirSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import * as LanguageModel from "./LanguageModel.ts"
+import { devices, openDevice } from "./openDevice.ts"
+
+const root = fileURLToPath(new URL("./fixtures/families", import.meta.url)), names = readdirSync(root).sort()
+interface Case { readonly ids: ReadonlyArray<number>; readonly logits: ReadonlyArray<number>; readonly blocks: ReadonlyArray<ReadonlyArray<number>>; readonly choices?: ReadonlyArray<ReadonlyArray<number>>; readonly weights?: ReadonlyArray<ReadonlyArray<number>> }
+const casesOf = (name: string) => (JSON.parse(readFileSync(join(root, name, "expected.json"), "utf8")) as { readonly cases: ReadonlyArray<Case> }).cases
+
+/** All prompts of a model as one batch, each filled up at its end with tokens that nothing before them sees. */
+const compute = Effect.fnUntraced(function*(name: string) {
+  const { model, weights } = yield* Checkpoint.open(join(root, name)), cases = casesOf(name), tokens = Math.max(...cases.map(({ ids }) => ids.length)), batch = cases.length
+  const self = yield* LanguageModel.make(model, { batch, tokens }), ids = Tensor.kept([batch * tokens], { dtype: "u32" })
+  const arena = yield* (yield* Device.Device).arena
+  yield* LanguageModel.load(arena, self, weights)
+  yield* arena.upload(ids, Uint32Array.from(cases.flatMap((one) => Array.from({ length: tokens }, (_, at) => one.ids[at] ?? at % model.vocabulary))))
+  const program = Recording.record(() => {
+    const blocks: Array<Tensor.Tensor> = []
+    const { decisions, logits } = LanguageModel.forward(self, ids, { tap: (point, _, tensor) => { if (point === "block.output") blocks.push(Op.keep(tensor)) } })
+    return { logits: [Op.keep(logits)], blocks, choices: decisions.map(({ experts }) => Op.keep(experts)), weights: decisions.map((decision) => Op.keep(decision.weights)) }
+  })
+  yield* arena.submit(program)
+  const rows: Record<string, Array<Array<Array<number>>>> = {} // what → prompt → layer → its rows, the filling left out
+  for (const [what, tensors] of Object.entries(program.outputs)) {
+    const data = yield* Effect.forEach(tensors, (tensor) => Effect.map(arena.read(tensor), (values) => ({ values: [...values], width: tensor.shape[1]! })))
+    rows[what] = cases.map((one, prompt) => data.map(({ values, width }) => values.slice(prompt * tokens * width, (prompt * tokens + one.ids.length) * width)))
+  }
+  return rows as Record<keyof typeof program.outputs, Array<Array<Array<number>>>>
+}, Effect.scoped)
+
+const apart = (found: ReadonlyArray<ReadonlyArray<number>>, expected: ReadonlyArray<ReadonlyArray<number>>): number => {
+  expect(found.map((line) => line.length)).toEqual(expected.map((line) => line.length))
+  return Math.max(0, ...found.flatMap((line, i) => line.map((value, j) => Math.abs(value - expected[i]![j]!))))
+}
+
+jest.setTimeout(60_000) // the software device compiles each kernel when it first meets it
+describe.each(devices.filter(({ name }) => name !== "plain, f32"))("families as transformers computes them, on device $name", ({ layer, precise }) => {
+  let opened: Awaited<ReturnType<typeof openDevice>>
+  const worst: Record<string, string> = {}
+  beforeAll(async () => { opened = await openDevice(layer()) })
+  afterAll(async () => {
+    if (process.env["SWITCHYARD_FIGURES"] !== undefined) process.stderr.write(`${JSON.stringify(worst)}\n`)
+    await opened.close()
+  })
+  test.each(names)("%s: logits, states after every block, the routers' choices", async (name) => {
+    const cases = casesOf(name), found = await Effect.runPromise(Effect.provideService(compute(name), Device.Device, opened.device))
+    const logits = apart(found.logits.map(([all]) => all!), cases.map((one) => one.logits))
+    worst[name] = logits.toExponential(1)
+    expect(logits).toBeLessThan(precise ? 1e-5 : 2e-4) // expectations have seven digits
+    cases.forEach((one, prompt) => {
+      expect(apart(found.blocks[prompt]!, one.blocks)).toBeLessThan(precise ? 1e-5 : 2e-4)
+      expect(found.choices[prompt]).toEqual(one.choices ?? [])
+      expect(apart(found.weights[prompt]!, one.weights ?? [])).toBeLessThan(1e-5)
+    })
+  })
+})
+
+const same = async (a: Weights.Weights, b: Weights.Weights) => {
+  expect([...a.infos.keys()].sort()).toEqual([...b.infos.keys()].sort())
+  for (const name of a.infos.keys()) expect(await Effect.runPromise(b.read(name))).toEqual(await Effect.runPromise(a.read(name)))
+}
+test.each(names.filter((name) => readdirSync(join(root, name)).includes("fused")))("%s: fused experts, as transformers 5 has them in memory, are the same tensors", async (name) => {
+  const [original, fused] = await Promise.all(["", "fused"].map((at) => Effect.runPromise(Checkpoint.open(join(root, name, at)))))
+  expect([fused!.weights.infos.size, fused!.model]).toEqual([original!.weights.infos.size, original!.model])
+  await same(original!.weights, fused!.weights)
+})

@@ -1,0 +1,128 @@
+"""Model families as transformers computes them, in both directions.
+
+    python3 tools/parity/families.py                 makes packages/routing/src/fixtures/families: tiny random models, saved as transformers saves them
+    python3 tools/parity/families.py --back FOLDER   loads what tools/parity/families.ts wrote there: no key missing, unexpected or misshapen, the same logits
+
+Of each model: model.safetensors and config.json, with some also fused/ (experts as transformers 5 has them in memory), and expected.json: prompts of
+several lengths, logits [tokens, vocabulary] of each, hidden states after every block [tokens, hidden], and of a mixture what each layer's router chose
+[tokens, active] and how it weighed them. Computed in float64 from the stored float32 weights, without padding: one prompt at a time. `version` is transformers'.
+"""
+import argparse, json, pathlib, shutil, sys, tempfile
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+OUT = pathlib.Path(__file__).parents[2] / "packages/routing/src/fixtures/families"
+LENGTHS = (1, 5, 11)
+TINY = dict(vocab_size=24, hidden_size=16, intermediate_size=20, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=32, rms_norm_eps=1e-5,
+            bos_token_id=None, eos_token_id=None, pad_token_id=None)
+MIXTURE = TINY | dict(num_experts=4, num_experts_per_tok=2)
+EXPERT = MIXTURE | dict(moe_intermediate_size=12, head_dim=4)
+PLAIN = dict(rope_type="default", rope_theta=10000.0)
+LLAMA3 = dict(rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16)
+
+# name → transformers' prefix, what differs from PLAIN
+MODELS = {
+    "llama": ("Llama", TINY | dict(tie_word_embeddings=True)),
+    "llama-linear": ("Llama", TINY | dict(rope_parameters=dict(rope_type="linear", rope_theta=10000.0, factor=4.0))),
+    "llama-llama3": ("Llama", TINY | dict(head_dim=8, rope_parameters=LLAMA3)),
+    "mistral": ("Mistral", TINY | dict(head_dim=4, sliding_window=4)),
+    "mistral-plain": ("Mistral", TINY | dict(head_dim=6, sliding_window=None)),
+    "qwen2": ("Qwen2", TINY | dict(tie_word_embeddings=True)),
+    "qwen2-window": ("Qwen2", TINY | dict(use_sliding_window=True, sliding_window=3, max_window_layers=0)),
+    "qwen3": ("Qwen3", TINY | dict(head_dim=8)),
+    "smollm3": ("SmolLM3", TINY | dict(num_hidden_layers=4, hidden_size=8, intermediate_size=12, no_rope_layers=[1, 0, 1, 0])),
+    "mixtral": ("Mixtral", {k: v for k, v in MIXTURE.items() if k != "num_experts"} | dict(num_local_experts=4, head_dim=4, intermediate_size=12, sliding_window=6)),
+    "olmoe": ("Olmoe", MIXTURE | dict(intermediate_size=12)),
+    "olmoe-renormalised": ("Olmoe", MIXTURE | dict(intermediate_size=12, norm_topk_prob=True)),
+    "qwen2-moe": ("Qwen2Moe", EXPERT | dict(shared_expert_intermediate_size=10)),
+    "qwen3-moe": ("Qwen3Moe", EXPERT | dict(norm_topk_prob=True, head_dim=8)),
+}
+FUSED = {"olmoe", "qwen2-moe", "qwen3-moe"}
+
+
+def make(name):
+    prefix, given = MODELS[name]
+    config = getattr(transformers, f"{prefix}Config")(**(dict(rope_parameters=PLAIN, tie_word_embeddings=False) | given), attn_implementation="eager", experts_implementation="eager")
+    torch.manual_seed(sum(map(ord, name)))
+    model = getattr(transformers, f"{prefix}ForCausalLM")(config).double().eval()
+    with torch.no_grad():
+        for key, p in model.named_parameters():
+            p.copy_((1 + 0.2 * torch.randn_like(p) if "norm" in key else 0.4 * torch.randn_like(p)).float().double())
+    return model
+
+
+def run(model, ids):
+    blocks, routed = [], []
+    hooks = [layer.register_forward_hook(lambda _module, _inputs, output: blocks.append((output[0] if isinstance(output, tuple) else output).reshape(len(ids), -1))) for layer in model.model.layers]
+    hooks += [layer.mlp.gate.register_forward_hook(lambda _module, _inputs, output: routed.append(output)) for layer in model.model.layers if hasattr(layer.mlp, "gate")]
+    with torch.no_grad():
+        logits = model(torch.tensor([ids])).logits[0]
+    for hook in hooks:
+        hook.remove()
+    return logits, blocks, routed
+
+
+def rounded(tensor):
+    return [float(f"{value:.7g}") for value in tensor.flatten().tolist()]
+
+
+def tokenizer(folder, size):
+    """One letter a token: the models are not about text."""
+    vocabulary = {("<s>" if at == 0 else chr(96 + at)): at for at in range(size)}
+    bpe = dict(type="BPE", dropout=None, unk_token="<s>", continuing_subword_prefix=None, end_of_word_suffix=None, fuse_unk=False, byte_fallback=False, ignore_merges=False, vocab=vocabulary, merges=[])
+    special = dict(id=0, content="<s>", single_word=False, lstrip=False, rstrip=False, normalized=False, special=True)
+    (folder / "tokenizer.json").write_text(json.dumps(dict(version="1.0", truncation=None, padding=None, added_tokens=[special], normalizer=None, pre_tokenizer=None, post_processor=None, decoder=None, model=bpe)))
+    (folder / "tokenizer_config.json").write_text(json.dumps(dict(tokenizer_class="PreTrainedTokenizerFast", bos_token="<s>", unk_token="<s>")))
+
+
+def fixtures():
+    shutil.rmtree(OUT, ignore_errors=True)
+    for name in MODELS:
+        model, folder = make(name), OUT / name
+        generator, cases = torch.Generator().manual_seed(5), []
+        for length in LENGTHS:
+            ids = torch.randint(0, model.config.vocab_size, (length,), generator=generator).tolist()
+            logits, blocks, routed = run(model, ids)
+            case = dict(ids=ids, logits=rounded(logits), blocks=[rounded(block) for block in blocks])
+            if routed:
+                case |= dict(choices=[each[2].flatten().tolist() for each in routed], weights=[rounded(each[1]) for each in routed])
+            cases.append(case)
+        model.float().save_pretrained(folder)
+        for extra in set(p.name for p in folder.iterdir()) - {"config.json", "model.safetensors"}:
+            (folder / extra).unlink()
+        if name in FUSED:
+            with tempfile.TemporaryDirectory() as other:
+                model.save_pretrained(other, save_original_format=False)
+                (folder / "fused").mkdir()
+                for file in ("config.json", "model.safetensors"):
+                    shutil.copy(pathlib.Path(other) / file, folder / "fused" / file)
+            tokenizer(folder / "fused", model.config.vocab_size)
+        tokenizer(folder, model.config.vocab_size)
+        (folder / "expected.json").write_text(json.dumps(dict(version=transformers.__version__, torch=torch.__version__, cases=cases), separators=(",", ":")) + "\n")
+        print(f"{name}: {sum(p.stat().st_size for p in folder.rglob('*') if p.is_file())} bytes, {len(load_file(folder / 'model.safetensors'))} tensors")
+
+
+def back(root):
+    failed = False
+    for name in MODELS:
+        folder = root / name
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager")
+        faults = {key: sorted(map(str, value)) for key, value in info.items() if value}
+        original = transformers.AutoConfig.from_pretrained(OUT / name)
+        expected = json.loads((OUT / name / "expected.json").read_text())["cases"]
+        model = model.double().eval()
+        worst = max((run(model, case["ids"])[0].flatten() - torch.tensor(case["logits"], dtype=torch.float64)).abs().max().item() for case in expected)
+        names = set(load_file(folder / "model.safetensors")) ^ set(load_file(OUT / name / "model.safetensors"))
+        if names:
+            faults["names"] = sorted(names)
+        failed |= bool(faults) or worst > 1e-5 or type(model.config) is not type(original)
+        print(json.dumps(dict(model=name, loaded=type(model).__name__, largest_logit_difference=worst, faults=faults)))
+    sys.exit(1 if failed else 0)
+
+
+arguments = argparse.ArgumentParser()
+arguments.add_argument("--back", type=pathlib.Path)
+given = arguments.parse_args()
+back(given.back) if given.back else fixtures()
