@@ -10,7 +10,7 @@ import type { Case } from "./measure.ts"
 
 /** How much of everything: `copy` floats of each replica; rows of products and layers; sequences of the training step, of so many tokens. */
 export interface Sizes { readonly copy: number; readonly rows: number; readonly batch: number; readonly tokens: number }
-export const sizes = { full: { copy: 1 << 23, rows: 4096, batch: 16, tokens: 256 }, software: { copy: 1 << 22, rows: 512, batch: 2, tokens: 256 }, look: { copy: 1 << 16, rows: 128, batch: 2, tokens: 16 } } as const satisfies Record<string, Sizes>
+export const sizes = { full: { copy: 1 << 23, rows: 4096, batch: 16, tokens: 256 }, software: { copy: 1 << 22, rows: 512, batch: 2, tokens: 256 }, look: { copy: 1 << 16, rows: 64, batch: 2, tokens: 16 } } as const satisfies Record<string, Sizes>
 
 /** The model of the training step: `models/seed`, 0.886 M parameters. */
 export const seedModel: Model.Model = {

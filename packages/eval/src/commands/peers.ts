@@ -49,7 +49,7 @@ interface Onnx {
 /** Where the software device has put SwiftShader's driver: it is asked for by these variables, which the provider reads when it starts. */
 const driver = (): string | undefined => {
   const require = createRequire(import.meta.url)
-  const modules = (() => { try { return join(dirname(require.resolve("@sparticuz/chromium/package.json")), "..", "..") } catch { return undefined } })()
+  const modules = (() => { try { return dirname(require.resolve("@sparticuz/chromium")).replace(/([\\/]node_modules)[\\/](?!.*[\\/]node_modules[\\/]).*$/, "$1") } catch { return undefined } })()
   for (const folder of [...modules === undefined ? [] : [join(modules, ".cache", "switchyard")], join(tmpdir(), `switchyard-${process.getuid?.() ?? "user"}`)]) {
     const found = existsSync(folder) ? readdirSync(folder).find((name) => name.startsWith("swiftshader-") && existsSync(join(folder, name, "vk_swiftshader_icd.json"))) : undefined
     if (found !== undefined) return join(folder, found, "vk_swiftshader_icd.json")
@@ -70,7 +70,7 @@ export const onnxWebgpu = (like: Pick<Case, "device" | "shape">, given: { readon
     const run = async () => (await session.run({ a: new Tensor("float32", left, axes), b: new Tensor("float32", right, axes) })).y.data
     const apart = (await run()).reduce((most, value, at) => Math.max(most, Math.abs(value - expected[at]!)), 0)
     if (!(apart < 1e-3 * Math.sqrt(rows))) throw new Error(`its product differs from ours by ${apart}`)
-    return { name: "onnxruntime WebGPU product", ...like, adapter: "onnxruntime-node, WebGPU provider", time: attempt(async () => { const start = performance.now(); await run(); return performance.now() - start }) }
+    return { name: "onnxruntime WebGPU product", device: like.device, shape: like.shape, adapter: "onnxruntime-node, WebGPU provider", time: attempt(async () => { const start = performance.now(); await run(); return performance.now() - start }) }
   } finally {
     names.forEach((name, at) => { if (before[at] === undefined) delete process.env[name]; else process.env[name] = before[at] })
   }
