@@ -5,10 +5,8 @@
  *   node --import tsx --conditions=@switchyard/source tools/bench/host.ts [--only REGEXP] [--plain]
  */
 import { parseArgs } from "node:util"
-import { Recording, Tensor } from "@switchyard/gpu"
+import { hostDevice, kernels, Recording, Tensor } from "@switchyard/gpu"
 import { Effect } from "effect"
-import { hostDevice } from "../../packages/gpu/src/host/host.ts"
-import { kernels } from "../../packages/gpu/src/kernels.ts"
 
 const { values } = parseArgs({ options: { only: { type: "string", default: "." }, plain: { type: "boolean", default: false } } })
 interface Bench { readonly kernel: string; readonly lengths: Readonly<Record<string, number>>; readonly params: Readonly<Record<string, number>>; readonly elements?: number }

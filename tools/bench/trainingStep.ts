@@ -8,9 +8,8 @@ import { spawnSync } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import { Random, type Model } from "@switchyard/core"
-import { AdamW, Decoder, Gradient, Op, Recording, Tensor } from "@switchyard/gpu"
+import { AdamW, Decoder, Gradient, hostDevice, Op, Recording, Tensor, type HostStats } from "@switchyard/gpu"
 import { Effect } from "effect"
-import { hostDevice, type HostStats } from "../../packages/gpu/src/host/host.ts"
 
 const { values } = parseArgs({ options: {
   workers: { type: "string", default: "2" }, runs: { type: "string", default: "5" }, steps: { type: "string", default: "5" }, batch: { type: "string", default: "16" },

@@ -114,7 +114,7 @@ export const openWorkers = async (count: number): Promise<Workers> => {
       const { onnxRuntime, profile } = options
       await askAll(() => ({ arena, do: "open", options: { ...onnxRuntime === undefined ? {} : { onnxRuntime }, ...profile === undefined ? {} : { profile } } }))
       const sent = new WeakSet<Program>()
-      const forget = new FinalizationRegistry((program: number) => { if (lost === undefined && !closing) void askAll(() => ({ arena, do: "forget", program })).catch(() => undefined) })
+      const forget = new FinalizationRegistry(({ exchange, program }: { readonly program: number; readonly exchange: SharedArrayBuffer }) => { exchanges.delete(exchange); if (lost === undefined && !closing) void askAll(() => ({ arena, do: "forget", program })).catch(() => undefined) })
       return {
         upload: async (slot, data) => {
           const Shared = data.constructor as new(buffer: SharedArrayBuffer) => typeof data
@@ -129,7 +129,7 @@ export const openWorkers = async (count: number): Promise<Workers> => {
             const exchange = new SharedArrayBuffer(exchangeBytes(count, largest))
             exchanges.add(exchange)
             sent.add(program)
-            forget.register(program, program.id)
+            forget.register(program, { program: program.id, exchange })
             await askAll(() => ({ arena, do: "program", program: steps, exchange }))
           }
           try {
