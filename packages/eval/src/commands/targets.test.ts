@@ -112,7 +112,7 @@ describe("eval:perplexity", () => {
   })
 
   test("the command writes Arrow, Markdown, HTML and JSON, prints its table, and starts no stage a second time", async () => {
-    const args = ["--model", at("random"), "--text", at("words.jsonl"), "--tokens", "8", "--device", "software", "--out", at("out"), "--seed", "3"]
+    const args = ["--model", at("random"), "--text", at("words.jsonl"), "--tokens", "8", "--device", "host", "--out", at("out"), "--seed", "3"]
     const first = await printed(Perplexity.command, args)
     expect(first).toMatch(/bitsPerByte \(bits\/byte\)\n +words\nrandom /)
     for (const name of ["report.md", "report.html", "report.json", "results.arrow"]) expect(existsSync(join(at("out"), name))).toBe(true)
