@@ -66,7 +66,8 @@ export const capture = Stage.make("trace/capture", {
     const replicas = Option.match(yield* Effect.serviceOption(Device.Device), { onNone: () => 1, onSome: (device) => device.replicas })
     const { program, self } = yield* programOf(mixture, options, replicas)
     const { deviceBytes, flops, largestBuffer } = Device.count(program)
-    const windows = Object.keys(texts).length * Math.ceil(options.tokens / Object.keys(texts).length / self.tokens)
+    // one more for each text than its share fills: a document's last window is seldom full
+    const share = options.tokens / Object.keys(texts).length, windows = Object.keys(texts).length * (Math.ceil(share / self.tokens) + (share > self.tokens ? 1 : 0))
     const rows = options.tokens * mixture.model.layers * activeOf(self)
     return {
       header: { table: Tables.Trace.name, version: Tables.Trace.version, rows },
