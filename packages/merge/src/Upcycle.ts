@@ -14,6 +14,9 @@ import * as upcycling from "./upcycling.ts"
 
 export { IdentityBroken, type IdentityProof } from "./IdentityProof.ts"
 
+/** Experts stand in the order of their names: a key does not know in which order they were written down. */
+const inOrder = <A>(record: Readonly<Record<string, A>>): Readonly<Record<string, A>> => Object.fromEntries(Object.entries(record).sort(([a], [b]) => a < b ? -1 : 1))
+
 const sideOf = ({ model, weights }: upcycling.Described, router?: Router.Router): Side => ({ model, weights, ...router === undefined ? {} : { router } })
 
 /** The weights of a checkpoint change hands in one dtype: a newborn has no more precision than its files. */
@@ -97,8 +100,8 @@ export const fromModels = Stage.make("upcycle/fromModels", {
     const model = yield* upcycling.mixtureOf(header.model, { experts: Object.keys(models).length, expert: { kind: "full" }, router })
     return describeMixture(model, header, 0, Object.values(models).reduce((sum, { bytes }) => sum + bytes, 0))
   },
-  *run({ models }, { router }, context) {
-    const names = Object.keys(models), base = models[names[0]!]!
+  *run({ models: given }, { router }, context) {
+    const models = inOrder(given), names = Object.keys(models), base = models[names[0]!]!
     const found = yield* upcycling.fromModels(models, { router, seed: context.seed })
     const birth = { stage: "upcycle/fromModels", key: context.key, keys: context.keys, experts: names, router }
     const proof = yield* writtenAndReadBack(born(base, found, birth, { kind: "none", reason: "being proved" }), (mixture) =>
@@ -128,8 +131,8 @@ export const fromAdapters = Stage.make("upcycle/fromAdapters", {
     const model = yield* upcycling.mixtureOf(base.model, { experts: 1 + others.length, expert: { kind: "lowRank", rank, scale }, router })
     return describeMixture(model, base, base.parameters, base.bytes + 4 * (1 + others.length) * Adapter.tensors(base.model, rank).reduce((sum, { shape }) => sum + shape[0]! * shape[1]!, 0))
   },
-  *run({ adapters, base }, { router }, context) {
-    const names = Object.keys(adapters)
+  *run({ adapters: given, base }, { router }, context) {
+    const adapters = inOrder(given), names = Object.keys(adapters)
     const found = yield* upcycling.fromAdapters(base, adapters, { router, seed: context.seed })
     const birth = { stage: "upcycle/fromAdapters", key: context.key, keys: context.keys, experts: names, router }
     const proof = yield* writtenAndReadBack(born(base, found, birth, { kind: "none", reason: "being proved" }), (mixture) =>
