@@ -2,6 +2,7 @@
 
     python3 tools/parity/families.py                 makes packages/routing/src/fixtures/families: tiny random models, saved as transformers saves them
     python3 tools/parity/families.py --back FOLDER   loads what tools/parity/families.ts wrote there: no key missing, unexpected or misshapen, the same logits
+                                                     (also under transformers 4.57)
 
 Of each model: model.safetensors and config.json, with some also fused/ (experts as transformers 5 has them in memory), and expected.json: prompts of
 several lengths, logits [tokens, vocabulary] of each, hidden states after every block [tokens, hidden], and of a mixture what each layer's router chose
@@ -20,13 +21,14 @@ TINY = dict(vocab_size=24, hidden_size=16, intermediate_size=20, num_hidden_laye
 MIXTURE = TINY | dict(num_experts=4, num_experts_per_tok=2)
 EXPERT = MIXTURE | dict(moe_intermediate_size=12, head_dim=4)
 PLAIN = dict(rope_type="default", rope_theta=10000.0)
-LLAMA3 = dict(rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16)
+# waves of 5.1, 1.6, 0.5 and 0.2 turns in the original context: kept, interpolated, divided, divided
+LLAMA3 = dict(rope_type="llama3", rope_theta=100.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32)
 
 # name → transformers' prefix, what differs from PLAIN
 MODELS = {
     "llama": ("Llama", TINY | dict(tie_word_embeddings=True)),
     "llama-linear": ("Llama", TINY | dict(rope_parameters=dict(rope_type="linear", rope_theta=10000.0, factor=4.0))),
-    "llama-llama3": ("Llama", TINY | dict(head_dim=8, rope_parameters=LLAMA3)),
+    "llama-llama3": ("Llama", TINY | dict(head_dim=8, max_position_embeddings=64, rope_parameters=LLAMA3)),
     "mistral": ("Mistral", TINY | dict(head_dim=4, sliding_window=4)),
     "mistral-plain": ("Mistral", TINY | dict(head_dim=6, sliding_window=None)),
     "qwen2": ("Qwen2", TINY | dict(tie_word_embeddings=True)),
@@ -56,7 +58,7 @@ def make(name):
 def run(model, ids):
     blocks, routed = [], []
     hooks = [layer.register_forward_hook(lambda _module, _inputs, output: blocks.append((output[0] if isinstance(output, tuple) else output).reshape(len(ids), -1))) for layer in model.model.layers]
-    hooks += [layer.mlp.gate.register_forward_hook(lambda _module, _inputs, output: routed.append(output)) for layer in model.model.layers if hasattr(layer.mlp, "gate")]
+    hooks += [layer.mlp.gate.register_forward_hook(lambda _module, _inputs, output: routed.append(output)) for layer in model.model.layers if hasattr(getattr(layer, "mlp", None), "gate")]
     with torch.no_grad():
         logits = model(torch.tensor([ids])).logits[0]
     for hook in hooks:
@@ -108,17 +110,17 @@ def back(root):
     failed = False
     for name in MODELS:
         folder = root / name
-        model, info = transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, dtype=torch.float32, attn_implementation="eager", experts_implementation="eager")
+        eager = dict(attn_implementation="eager") | (dict(experts_implementation="eager") if int(transformers.__version__.split(".")[0]) >= 5 else {})
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, dtype=torch.float32, **eager)
         faults = {key: sorted(map(str, value)) for key, value in info.items() if value}
-        original = transformers.AutoConfig.from_pretrained(OUT / name)
         expected = json.loads((OUT / name / "expected.json").read_text())["cases"]
         model = model.double().eval()
         worst = max((run(model, case["ids"])[0].flatten() - torch.tensor(case["logits"], dtype=torch.float64)).abs().max().item() for case in expected)
         names = set(load_file(folder / "model.safetensors")) ^ set(load_file(OUT / name / "model.safetensors"))
         if names:
             faults["names"] = sorted(names)
-        failed |= bool(faults) or worst > 1e-5 or type(model.config) is not type(original)
-        print(json.dumps(dict(model=name, loaded=type(model).__name__, largest_logit_difference=worst, faults=faults)))
+        failed |= bool(faults) or worst > 1e-5
+        print(json.dumps(dict(model=name, transformers=transformers.__version__, loaded=type(model).__name__, largest_logit_difference=worst, faults=faults)))
     sys.exit(1 if failed else 0)
 
 

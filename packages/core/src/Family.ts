@@ -161,7 +161,7 @@ const readRow = (file: string, config: Config, table: Table): Model.Model => {
     if (value !== undefined && value !== null && !same(value, only)) fail(key, `${JSON.stringify(value)} is not computed by our decoder, only ${JSON.stringify(only)} is`, "use a model without it")
   }
   const reading = { config, used, number, fail }
-  const attention = readAttention(reading, family.attention), ropeScaling = readRope(reading)
+  const attention = readAttention(reading, family), ropeScaling = readRope(reading)
   const tied = config["tie_word_embeddings"] ?? family.tied ?? false
   if (typeof tied !== "boolean") return fail("tie_word_embeddings", `${JSON.stringify(tied)} is not true or false`, "correct the value")
   if (config["dtype"] !== undefined && config["torch_dtype"] !== undefined && config["dtype"] !== config["torch_dtype"]) fail("dtype", `it contradicts torch_dtype ${JSON.stringify(config["torch_dtype"])}`, "keep one of the two")

@@ -37,16 +37,16 @@ const whole = ({ config, fail }: Reading, key: string, missing: number | null, l
 const partly = "some layers of the model look back over a window and others over everything, which is not computed by our decoder"
 
 /** How many tokens back attention sees, where that is fewer than the model has. A key that is off is carried, one that says nothing more is dropped. */
-const window = (reading: Reading, row: AttentionRow["window"]): number | undefined => {
-  const { config, fail, number, used } = reading, kinds = config["layer_types"]
+const window = (reading: Reading, { attention, fixed }: Family): number | undefined => {
+  const { config, fail, number, used } = reading, row = attention?.window, kinds = config["layer_types"]
   const types = Array.isArray(kinds) ? [...new Set(kinds)] : []
   if (types.length > 1) fail("layer_types", partly, "use a model whose layers are alike")
   if (types.some((type) => type !== "full_attention" && type !== "sliding_attention")) fail("layer_types", `layers of type ${JSON.stringify(types[0])} are not computed by our decoder`, "use a model with full or sliding attention")
   if (row === undefined) {
-    used.add("sliding_window")
-    const given = config["sliding_window"]
-    if (config["use_sliding_window"] === false) used.delete("sliding_window")
-    else if (typeof given === "number" && given < number("contextLength")) fail("sliding_window", `attention over the last ${given} tokens only is not computed in this family`, `set it to null and max_position_embeddings to at most ${given}`)
+    const given = config["sliding_window"], off = (config["use_sliding_window"] ?? fixed["use_sliding_window"]) === false
+    if (!off || given === null) used.add("sliding_window")
+    if (!off && typeof given === "number" && given < number("contextLength")) fail("sliding_window", `attention over the last ${given} tokens only is not computed in this family`, `set it to null and max_position_embeddings to at most ${given}`)
+    if (types.includes("sliding_attention")) fail("layer_types", "layers with a window are not computed in this family", "use a model with full attention")
     return undefined
   }
   if (row.when !== undefined && !isOn(reading, row.when)) {
@@ -75,8 +75,8 @@ const noRope = (reading: Reading, row: NonNullable<AttentionRow["noRope"]>): Rea
 }
 
 /** What the family's attention has beside its matrices, in this config; undefined when nothing. */
-export const readAttention = (reading: Reading, row: AttentionRow = {}): Model.Attention | undefined => {
-  const seen = window(reading, row.window), without = row.noRope === undefined ? [] : noRope(reading, row.noRope)
+export const readAttention = (reading: Reading, family: Family): Model.Attention | undefined => {
+  const { attention: row = {} } = family, seen = window(reading, family), without = row.noRope === undefined ? [] : noRope(reading, row.noRope)
   const bias = row.bias === true || (row.bias !== undefined && isOn(reading, row.bias))
   const found: Model.Attention = { ...bias ? { bias } : {}, ...row.norms === undefined ? {} : { norms: row.norms }, ...seen === undefined ? {} : { window: seen }, ...without.length === 0 ? {} : { noRope: without } }
   return Object.keys(found).length === 0 ? undefined : found

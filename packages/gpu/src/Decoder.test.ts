@@ -38,8 +38,13 @@ const logitsOf = (of: Model.Model, batches: ReadonlyArray<ReadonlyArray<number>>
 const tokens = Array.from(Random.fillUnsigned(Random.make(1, "ids"), new Uint32Array(rows)), (word) => word % 17)
 
 describe("gradients of a whole decoder agree with central differences", () => {
-  test.each([["untied", false, undefined], ["tied, window of two", true, 2]] as const)("%s, with low-rank terms", async (_name, tiedEmbeddings, window) => {
-    const of = model({ tiedEmbeddings }), decoder = Decoder.make(of, { sizes: [size] }), weights = random(of)
+  test.each<readonly [string, Partial<Model.Model>, number | undefined]>([
+    ["untied", { tiedEmbeddings: false }, undefined],
+    ["tied, window of two", { tiedEmbeddings: true }, 2],
+    ["biases, norms of each head, a layer without rotation", { attention: { bias: true, norms: "head", noRope: [1] } }, undefined],
+    ["norms over the width, the model's own window", { attention: { norms: "width", window: 2 } }, undefined]
+  ])("%s, with low-rank terms", async (_name, change, window) => {
+    const of = model(change), decoder = Decoder.make(of, { sizes: [size] }), weights = random(of)
     const ids = index([rows], tokens), { cosines, sines } = decoder.constants.tables
     const angles = (f: (x: number) => number) => Float64Array.from({ length: cosines.slot.length }, (_, i) => f(Math.floor(i / 2) * 10000 ** (-(i % 2) / 2)))
     const inputs: Array<Input> = [ids, { tensor: cosines, data: angles(Math.cos), checked: false }, { tensor: sines, data: angles(Math.sin), checked: false }]

@@ -192,3 +192,25 @@ describe("gradients by central differences in f64", () => {
     expect(weight.every((value) => value === 0)).toBe(true)
   })
 })
+
+describe("a shared expert beside the routed ones", () => {
+  const shapes = { x: [rows, hidden], gate: [inner, hidden], up: [inner, hidden], down: [hidden, inner], router: [1, hidden], target: [rows, hidden] } as const
+  const numbers: Numbers = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, normal(`shared.${name}`, shape[0] * shape[1])]))
+  const tensors = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, Tensor.kept(shape, { label: name })])) as Record<keyof typeof shapes, Tensor.Tensor>
+  const given = (from: Numbers): ReadonlyArray<Given> => Object.entries(tensors).map(([name, tensor]) => ({ tensor, data: from[name]! }))
+  const output = (gated: boolean) => Mixture.shared(tensors.x, { feedForward: tensors, router: gated ? tensors.router : undefined })
+  test.each([true, false])("is a dense feed-forward, its gate (%p) a sigmoid of each row", async (gated) => {
+    const found = await runOnce(f64, given(numbers), () => ({ output: output(gated) }))
+    const expected = Array.from({ length: rows }, (_, row) => numbers["x"]!.slice(row * hidden, (row + 1) * hidden)).flatMap((x) => {
+      const open = gated ? 1 / (1 + Math.exp(-x.reduce((sum, value, i) => sum + value * numbers["router"]![i]!, 0))) : 1
+      return feedForward(x, numbers as Readonly<Record<Matrix, Float64Array>>).map((value) => open * value)
+    })
+    expect(apart(found.output, expected)).toBeLessThan(1e-12)
+  })
+  test("its gradients, the gate's too, agree with central differences", async () => {
+    const loss = () => Op.sumAll(Op.multiply(output(true), tensors.target)), names = ["x", "gate", "up", "down", "router"] as const
+    const gradients = await runOnce(f64, given(numbers), () => Object.fromEntries(Gradient.of(loss(), names.map((name) => tensors[name])).map((each, at) => [names[at]!, each])))
+    const valueAt = async (name: string, i: number, by: number) => (await runOnce(f64, given({ ...numbers, [name]: numbers[name]!.map((each, j) => j === i ? each + by : each) }), () => ({ value: loss() }))).value[0]!
+    for (const name of names) for (const i of [0, 3, 5]) expect(gradients[name]![i]).toBeCloseTo((await valueAt(name, i, 1e-5) - await valueAt(name, i, -1e-5)) / 2e-5, 7)
+  })
+})

@@ -1,0 +1,195 @@
+import { describe, expect, test } from "@jest/globals"
+import { Effect, Exit } from "effect"
+import { readFileSync } from "node:fs"
+import { mkdtemp, readFile, writeFile } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as Checkpoint from "./Checkpoint.ts"
+import { configText } from "./configText.ts"
+import * as Family from "./Family.ts"
+import * as Model from "./Model.ts"
+import type { Plain } from "./StrictJson.ts"
+import * as Tokenizer from "./Tokenizer.ts"
+import * as Weights from "./Weights.ts"
+
+type Config = Record<string, Plain>
+const read = (config: Config, table?: Family.Table) => Effect.runPromise(Family.readConfig("config.json", config, table))
+const failure = async (effect: Effect.Effect<unknown, Error>) => {
+  const error = Exit.findErrorOption(await Effect.runPromiseExit(effect))
+  return error._tag === "Some" ? error.value.message : "no error"
+}
+interface Published { readonly config: Config; readonly bytes?: number; readonly tensors?: number; readonly names?: ReadonlyArray<string> }
+const published = JSON.parse(readFileSync(new URL("fixtures/published/models.json", import.meta.url), "utf8")) as Record<string, Published>
+const configOf = (name: string): Config => published[name]!.config
+const qwen2 = configOf("Qwen2.5-0.5B"), qwen2Moe = configOf("Qwen1.5-MoE-A2.7B"), olmoe = configOf("OLMoE-1B-7B-0924"), llama = configOf("Llama-3.2-1B"), smollm3 = configOf("SmolLM3")
+const mistral: Config = {
+  model_type: "mistral", vocab_size: 32, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2,
+  max_position_embeddings: 64, rms_norm_eps: 1e-5, rope_theta: 10000, tie_word_embeddings: false, sliding_window: 8
+}
+const qwen3 = { ...mistral, model_type: "qwen3", head_dim: 8 }, qwen3Moe: Config = { ...qwen3, model_type: "qwen3_moe", num_experts: 4, num_experts_per_tok: 2, moe_intermediate_size: 12 }
+
+/** `{16}` in a pattern stands for 0 … 15. */
+const expand = (pattern: string): ReadonlyArray<string> => {
+  const hole = /\{(\d+)\}/.exec(pattern)
+  return hole === null ? [pattern] : Array.from({ length: Number(hole[1]) }, (_, i) => pattern.replace(hole[0], String(i))).flatMap(expand)
+}
+
+describe("published models", () => {
+  test.each(["OLMoE-1B-7B-0924", "Qwen1.5-MoE-A2.7B"])("%s: the names of its index, set-equal in both directions, and its bytes", async (name) => {
+    const { bytes, config, names, tensors } = published[name]!, files = names!.flatMap(expand)
+    const model = await read(config), row = Family.find(model.family)!, canonical = Model.tensors(model).map((tensor) => tensor.name)
+    expect([files.length, canonical.length]).toEqual([tensors, tensors])
+    expect(canonical.map((each) => Family.toFile(row, each)).sort()).toEqual([...files].sort())
+    expect(files.map((each) => Family.toCanonical(row, each)).sort()).toEqual([...canonical].sort())
+    expect(2 * Model.parameters(model)).toBe(bytes)
+  })
+  test.each([["Llama-3.2-1B", 146, 1_235_814_400], ["Qwen2.5-0.5B", 290, 494_032_768]] as const)("%s: %d tensors, %d weights", async (name, tensors, weights) => {
+    const model = await read(configOf(name))
+    expect([Model.tensors(model).length, Model.parameters(model)]).toEqual([tensors, weights])
+  })
+  test.each(Object.keys(published))("%s: its config read and written again keeps every key's value", async (name) => {
+    const config = configOf(name), model = await read(config), written = Family.writeConfig(model.family, model, "BF16")
+    for (const [key, value] of Object.entries(config)) if (value !== null) expect([key, written[key]]).toEqual([key, value])
+    expect(await read(written as Config)).toEqual(model)
+  })
+  test("what is read beyond names and sizes", async () => {
+    expect((await read(llama)).ropeScaling).toEqual({ kind: "llama3", factor: 32, lowFrequency: 1, highFrequency: 4, originalContext: 8192 })
+    expect((await read(qwen2)).attention).toEqual({ bias: true })
+    expect((await read(olmoe)).attention).toEqual({ norms: "width" })
+    expect((await read(smollm3)).attention).toEqual({ noRope: [3, 7] })
+    expect((await read(qwen2Moe)).feedForward).toMatchObject({ inner: 1408, shared: { inner: 5632, gate: true }, router: { weight: "prob", select: { keep: "top", active: 4 } } })
+    expect(Model.activeParameters(await read(qwen2Moe)) / 1e9).toBeCloseTo(2.7, 1) // as its name says
+  })
+})
+
+describe("keys beyond sizes", () => {
+  test("a window: Mistral's by default, Qwen's only where it is switched on, none where it is wider than the context", async () => {
+    const windowOf = async (config: Config) => (await read(config)).attention?.window
+    const { sliding_window: _, ...without } = mistral, on = { ...qwen3, use_sliding_window: true, max_window_layers: 0 }
+    expect(await windowOf(mistral)).toBe(8)
+    expect(await windowOf({ ...without, max_position_embeddings: 8192 })).toBe(4096)
+    expect(await windowOf({ ...mistral, sliding_window: null })).toBeUndefined()
+    expect(await windowOf({ ...mistral, sliding_window: 64 })).toBeUndefined()
+    expect([await windowOf(qwen3), await windowOf(on), await windowOf({ ...on, max_window_layers: 2 })]).toEqual([undefined, 8, undefined])
+    expect(await windowOf({ ...on, max_window_layers: 28, layer_types: ["sliding_attention", "sliding_attention"] })).toBe(8)
+    for (const config of [mistral, on, { ...mistral, sliding_window: null }, { ...on, use_sliding_window: false }]) {
+      const model = await read(config), back = await read(Family.writeConfig(model.family, model, "F32") as Config)
+      expect(back.attention).toEqual(model.attention)
+    }
+  })
+  test("a window that is switched off is carried, whatever its width", async () => {
+    expect(await read(qwen3Moe)).toMatchObject({ extra: { sliding_window: 8 } })
+    expect(await read({ ...qwen3, use_sliding_window: false })).toMatchObject({ extra: { sliding_window: 8 } })
+  })
+  test("layers without rotary positions by interval, and tied embeddings by default", async () => {
+    const { no_rope_layers: _, tie_word_embeddings: __, ...rest } = smollm3
+    expect(await read({ ...rest, no_rope_layer_interval: 2 })).toMatchObject({ attention: { noRope: [1, 3, 5, 7] }, tiedEmbeddings: true })
+  })
+  test("scaled rotary positions under both of transformers' keys", async () => {
+    const { rope_scaling, rope_theta, ...rest } = llama
+    expect((await read({ ...rest, rope_parameters: { ...rope_scaling as Config, rope_theta: rope_theta! } })).ropeScaling).toEqual((await read(llama)).ropeScaling)
+    const linear = await read({ ...llama, rope_scaling: { type: "linear", factor: 2 } })
+    expect([linear.ropeScaling, Family.writeConfig("llama", linear, "F32")["rope_scaling"]]).toEqual([{ kind: "linear", factor: 2 }, { rope_type: "linear", type: "linear", factor: 2 }])
+  })
+  test("weights of the chosen: as they are, or divided by their sum", async () => {
+    const weightOf = async (config: Config) => ((await read(config)).feedForward as Model.Mixture).router as Config
+    expect([(await weightOf(olmoe))["weight"], (await weightOf({ ...olmoe, norm_topk_prob: true }))["weight"]]).toEqual(["prob", "renorm"])
+  })
+  test("numbers that transformers 5 takes only as fractions keep their point", async () => {
+    const text = configText(Family.writeConfig("mixtral", { ...await read(qwen3Moe), extra: { router_jitter_noise: 0, pad_token_id: 0, note: "router_jitter_noise: 0" } }, "F32"))
+    expect(text).toMatch(/"router_jitter_noise": 0\.0,\n/)
+    expect(text).toMatch(/"pad_token_id": 0,\n/)
+    expect(JSON.parse(text)).toMatchObject({ router_jitter_noise: 0, note: "router_jitter_noise: 0", rms_norm_eps: 1e-5 })
+  })
+  const { shared_expert_intermediate_size: _, ...unshared } = qwen2Moe
+  const scaled = (scaling: Config): Config => ({ ...llama, rope_scaling: scaling })
+  test.each<readonly [string, Config, RegExp]>([
+    ["YaRN", scaled({ rope_type: "yarn", factor: 4 }), /rope_scaling: rotary positions of type "yarn" are not computed/],
+    ["a scaling without its numbers", scaled({ rope_type: "llama3", factor: 8 }), /type "llama3" need low_freq_factor, which is missing/],
+    ["a scaling that cannot be", scaled({ rope_type: "llama3", factor: 8, low_freq_factor: 4, high_freq_factor: 1 }), /low frequency factor 4 is not below the high one, 1/],
+    ["two scalings", { ...scaled({ type: "linear", factor: 2 }), rope_parameters: { rope_type: "linear", factor: 4 } }, /rope_parameters: it contradicts rope_scaling/],
+    ["positions by layer", { ...qwen2, rope_parameters: { full_attention: { rope_theta: 1e6 } } }, /rope_parameters: rotary positions that differ between layers/],
+    ["half-rotated heads", { ...qwen2, rope_parameters: { rope_theta: 1e6, partial_rotary_factor: 0.5 } }, /rope_parameters\.partial_rotary_factor: 0\.5/],
+    ["clipped attention", { ...olmoe, clip_qkv: 8 }, /clip_qkv: 8 is not computed/],
+    ["a mixture in every other layer", { ...qwen2Moe, decoder_sparse_step: 2 }, /decoder_sparse_step: 2 is not computed by our decoder, only 1 is/],
+    ["dense layers among mixtures", { ...qwen3Moe, mlp_only_layers: [0] }, /mlp_only_layers: \[0\] is not computed by our decoder, only \[\] is/],
+    ["a window in some layers", { ...qwen3, use_sliding_window: true, max_window_layers: 1 }, /max_window_layers: some layers/],
+    ["layers of two types", { ...qwen3, layer_types: ["full_attention", "sliding_attention"] }, /layer_types: some layers/],
+    ["layers of another type", { ...qwen3, layer_types: ["linear_attention"] }, /layer_types: layers of type "linear_attention"/],
+    ["a window switched off and on", { ...qwen3, layer_types: ["sliding_attention"] }, /layer_types: it contradicts use_sliding_window = false/],
+    ["a window where the family has none", { ...qwen3Moe, use_sliding_window: true }, /use_sliding_window: true is not computed by our decoder, only false is/],
+    ["layers with a window where the family has none", { ...qwen3Moe, layer_types: ["sliding_attention"] }, /layer_types: layers with a window/],
+    ["a window of no tokens", { ...mistral, sliding_window: 0 }, /sliding_window: 0 is not an integer of at least 1/],
+    ["a switch that is a word", { ...qwen2Moe, norm_topk_prob: "yes" }, /norm_topk_prob: "yes" is not true or false/],
+    ["too few layers listed", { ...smollm3, no_rope_layers: [1, 0] }, /no_rope_layers: \[1,0\] is not a list of 0 and 1 for each of 8 layers/],
+    ["a shared expert without a size", unshared, /shared_expert_intermediate_size: it is missing/],
+    ["biases where the family has none", { ...qwen3, attention_bias: true }, /attention_bias: true is not computed/],
+    ["a family that is not known", { ...qwen3, model_type: "qwen3_mo" }, /nearest known one is qwen3_moe/]
+  ])("%s: refused by key", async (_, config, message) => expect(await failure(Family.readConfig("config.json", config))).toMatch(message))
+})
+
+describe("what a family can express", () => {
+  const mixtureOf = async (config: Config, change: Partial<Model.Mixture> = {}): Promise<Model.Model> => {
+    const model = await read(config)
+    return { ...model, feedForward: {
+      kind: "mixture", inner: 24, experts: 2, active: 1, expert: { kind: "full" }, routerTensors: { weight: [2, model.hidden] },
+      router: { unit: { of: "token" }, score: { by: "linear" }, select: { keep: "top", active: 1 }, weight: "softmaxKept" }, ...change
+    } }
+  }
+  const choose = (model: Model.Model, asked?: string) => Effect.runPromise(Family.choose(model, asked))
+  const refusal = async (model: Model.Model, family: string) => failure(Family.choose(model, family))
+  test("a mixture of a dense model's copies is written as the mixture with the same attention, else in our layout", async () => {
+    const windowed = await mixtureOf(mistral)
+    expect(await choose(windowed)).toBe("mixtral")
+    expect(Family.writeConfig("mixtral", windowed, "F32")).toMatchObject({ sliding_window: 8, num_local_experts: 2 })
+    expect(await choose(await mixtureOf(qwen3))).toBe("qwen3_moe")
+    expect(Family.writeConfig("qwen3_moe", await mixtureOf(qwen3), "F32")).toMatchObject({ norm_topk_prob: true, head_dim: 8, moe_intermediate_size: 24, decoder_sparse_step: 1, mlp_only_layers: [] })
+    expect(await choose(await mixtureOf(qwen2))).toBe("switchyard")
+    expect(await choose(await mixtureOf(qwen2, { shared: { inner: 8, gate: true } }))).toBe("qwen2_moe")
+    expect(await choose(await mixtureOf(smollm3))).toBe("switchyard")
+  })
+  test("what is in the way is named", async () => {
+    expect(await refusal(await read(qwen2), "llama")).toMatch(/family llama cannot express biases of query, key and value\./)
+    expect(await refusal(await read(llama), "qwen2")).toMatch(/attention without biases/)
+    expect(await refusal(await read(qwen3), "llama")).toMatch(/norms of query and key by head/)
+    expect(await refusal(await read(llama), "qwen3")).toMatch(/attention without norms/)
+    expect(await refusal(await read(mistral), "llama")).toMatch(/attention over the last 8 tokens only/)
+    expect(await refusal(await read(smollm3), "llama")).toMatch(/layers without rotary positions/)
+    expect(await refusal(await mixtureOf(qwen2, { shared: { inner: 8, gate: false } }), "qwen2_moe")).toMatch(/a shared expert without a gate/)
+    expect(await refusal(await mixtureOf(qwen2), "qwen2_moe")).toMatch(/no shared expert/)
+    expect(await refusal(await read(olmoe), "qwen3_moe")).toMatch(/norms of query and key by width/)
+    expect(await refusal({ ...await read(olmoe), headSize: 64 }, "olmoe")).toMatch(/16 heads of 64 in a hidden width of 2048/)
+  })
+  test("our own layout holds every feature", async () => {
+    for (const config of [...Object.values(published).map((one) => one.config), mistral, qwen3, qwen3Moe]) {
+      const model = await read(config)
+      expect(await read(JSON.parse(JSON.stringify(Family.writeConfig(Family.own, model, "F32"))) as Config)).toEqual(model)
+    }
+  })
+  test("models without these features are described as before", async () => {
+    const { sliding_window: _, ...plain } = mistral
+    expect(Object.keys(await read({ ...plain, model_type: "llama" }))).not.toEqual(expect.arrayContaining(["attention"]))
+    expect(Object.keys(await read({ ...plain, model_type: "llama" }))).not.toEqual(expect.arrayContaining(["ropeScaling"]))
+  })
+})
+
+describe("a table of one's own", () => {
+  const base = Family.find("qwen3")!
+  const mine: Family.Family = { ...base, name: "mine", architecture: "MineForCausalLM", names: base.names.map(([ours, theirs]) => [ours, theirs.replace("model.", "transformer.").replace("q_norm", "query_norm")]) }
+  const families = [...Family.families, mine]
+  test("is read and written like those of the package, and is unknown where it is not passed", async () => {
+    const folder = join(await mkdtemp(join(tmpdir(), "switchyard-family-")), "model"), run = Effect.runPromise
+    const model = await read({ ...qwen3, model_type: "mine", vocab_size: 264 }, families)
+    const weights = Weights.fromMemory(new Map(Model.tensors(model).map(({ name, shape }, at) => [name, { shape, data: new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(at) }])))
+    await run(Checkpoint.write(Checkpoint.make({ model, weights, tokenizer: Tokenizer.bytes() }), folder, { families }))
+    expect(JSON.parse(await readFile(join(folder, "config.json"), "utf8"))).toMatchObject({ model_type: "mine", architectures: ["MineForCausalLM"] })
+    expect((await run(Weights.fromFolder(folder))).infos.has("transformer.layers.1.self_attn.query_norm.weight")).toBe(true)
+    const back = await run(Checkpoint.open(folder, { families }))
+    expect(back.model).toEqual(model)
+    for (const { name } of Model.tensors(model)) expect(await run(back.weights.read(name))).toEqual(await run(weights.read(name)))
+    expect(await failure(Checkpoint.open(folder))).toMatch(/there is no family "mine"\. Remedy: the nearest known one is .*passed as `families`/)
+    await writeFile(join(folder, "config.json"), JSON.stringify({ ...qwen3, model_type: "mime" }))
+    expect(await failure(Checkpoint.open(folder, { families }))).toMatch(/nearest known one is mine/)
+    expect(await failure(Checkpoint.write(back, join(folder, "..", "other"), { family: "mine" }))).toMatch(/there is no family "mine"/)
+  })
+})
