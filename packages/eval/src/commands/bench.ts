@@ -114,7 +114,7 @@ const open = (name: "auto" | "gpu" | "host" | "software") => Effect.gen(function
   const service = (which: string) => Effect.map(Layer.build(Device.byName(which)), (context) => Context.get(context, Device.Device))
   if (name !== "auto") return { devices: [yield* service(name)], missing: [] }
   const devices: Array<Device.Service> = [], missing: Array<string> = []
-  for (const which of ["host", "software", "gpu"]) {
+  for (const which of ["host", "gpu", "software"]) {
     yield* Effect.match(service(which), { onFailure: ({ problem }) => { missing.push(`${which}: ${problem}`); say(`left out: ${which}: ${problem}`) }, onSuccess: (found) => { devices.push(found) } })
   }
   return { devices, missing }

@@ -6,7 +6,7 @@ import { execFile } from "node:child_process"
 import { existsSync, readdirSync } from "node:fs"
 import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
-import { dirname, join } from "node:path"
+import { delimiter, dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
 import type { Case, Failed } from "./measure.ts"
@@ -18,12 +18,16 @@ const script = fileURLToPath(new URL("../../../../tools/bench/training_step.py",
 /** The training step in PyTorch on as many threads. Fails: this is no checkout of the repository, or Python has no torch. */
 export const torch = (like: Pick<Case, "device" | "shape">, options: { readonly batch: number; readonly tokens: number; readonly threads: number; readonly steps: number }): Effect.Effect<Case, Failed> => Effect.gen(function*() {
   if (!existsSync(script)) return yield* Effect.fail({ message: "tools/bench/training_step.py is in the repository only" })
-  const python = (...args: ReadonlyArray<string>) => attempt(async () => (await promisify(execFile)("python3", args)).stdout.trim())
-  const version = yield* Effect.mapError(python("-c", "import torch; print(torch.__version__)"), () => ({ message: "python3 with torch is not installed" }))
+  const run = (python: string, args: ReadonlyArray<string>) => attempt(async () => (await promisify(execFile)(python, args)).stdout.trim())
+  // tools put folders of their own in front of PATH, and the first python3 there need not be the one with torch
+  const pythons = [...new Set((process.env["PATH"] ?? "").split(delimiter).map((folder) => join(folder, "python3")).filter((path) => existsSync(path)))]
+  const tried = pythons.map((python) => Effect.map(run(python, ["-c", "import torch; print(torch.__version__)"]), (version) => ({ python, version })))
+  const missing: Failed = { message: "no python3 with torch is installed" }
+  const { python, version } = yield* tried.reduceRight((rest, first) => Effect.matchEffect(first, { onSuccess: Effect.succeed, onFailure: () => rest }), Effect.fail(missing) as typeof tried[number])
   const { batch, steps, threads, tokens } = options
   return {
     name: "PyTorch training step", device: like.device, shape: like.shape, adapter: `PyTorch ${version}, ${threads} threads`,
-    time: Effect.map(python(script, "--runs", "1", "--steps", String(steps), "--batch", String(batch), "--tokens", String(tokens), "--threads", String(threads)), (printed) =>
+    time: Effect.map(run(python, [script, "--runs", "1", "--steps", String(steps), "--batch", String(batch), "--tokens", String(tokens), "--threads", String(threads)]), (printed) =>
       1000 * batch * tokens / (JSON.parse(printed.split("\n").at(-1)!) as { tokensPerSecond: number }).tokensPerSecond)
   }
 })
