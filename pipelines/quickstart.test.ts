@@ -4,7 +4,7 @@ import { Device } from "@switchyard/gpu"
 import { tableFromIPC } from "apache-arrow"
 import { Effect, Exit } from "effect"
 import { spawnSync } from "node:child_process"
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { basename, dirname, join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
@@ -105,6 +105,29 @@ test("killed at three random moments and once more while it exports, then contin
   await done(command("run", "killed"))
   expect(exportedBytes("killed")).toEqual(original)
   expect([...leftovers(join(place, "killed")), ...leftovers(out)]).toEqual([])
+}, 120_000)
+
+test("Ctrl-C stops it cleanly: exit code 130, no lock, finished work kept, and the next run ends in the same bytes", async () => {
+  const run = command("run", "stopped")
+  while (run.child.exitCode === null && startedStages({ err: run.err() }).length < 9) await sleep(5)
+  run.child.kill("SIGINT")
+  const { code, err } = await run.ended, finished = err.match(/ finished in /g)!.length
+  expect([code, err.split("\n").at(-2)]).toEqual([130, expect.stringMatching(/ stopped$/)])
+  expect(leftovers(join(place, "stopped")).filter((name) => !name.startsWith("resume/"))).toEqual([])
+  const next = await done(command("run", "stopped"))
+  expect(startedStages(next).length).toBe(stages - finished)
+  expect(exportedBytes("stopped")).toEqual(original)
+}, 120_000)
+
+test("a store folder that is read-only: one line that says what to do, and both folders as they were", async () => {
+  const store = join(place, "readonly"), out = join(place, "readonly-out")
+  for (const folder of [store, out]) mkdirSync(folder)
+  for (const folder of [store, out]) chmodSync(folder, 0o555)
+  chmodSync(place, 0o755)
+  // root may write anywhere: be nobody
+  const { code, err } = await start("run", ["--device", "host", "--model", model, "--store", store, "--out", out], process.getuid?.() === 0 ? 65_534 : undefined).ended
+  expect([code, err]).toEqual([1, expect.stringMatching(/(^|\n)error \(StoreError\): store .*readonly: cannot write .*change its permissions, or choose another place \(another store: --store DIR\)\n$/)])
+  expect([readdirSync(store), readdirSync(out)]).toEqual([[], []])
 }, 120_000)
 
 interface Reported { readonly model: string; readonly task: string; readonly metric: string; readonly value: number; readonly unit: string; readonly count: number; readonly standardError: number | null }
