@@ -45,13 +45,14 @@ export const routing = (flags: Flags) => Effect.gen(function*() {
   const { trace } = yield* Pipeline.run(pipeline)
   const layers = Diagnostics.layers(trace, { experts: loaded.experts }), [model] = yield* Inputs.names(target, [flags.model])
   const count = documentsIn(trace), number = (value: number) => value.toFixed(2)
+  // "bit": an entropy, of which neither more nor less is better, as of bits needed for a byte
   const value = (layer: number, metric: string, unit: string, value: number): Report.Value => ({ model: model!, task: `layer ${layer}`, metric, unit, value, count, standardError: null })
   const figure = (spec: Plot.Spec, alt: string, howToRead: string): Report.Figure => ({ spec: spec as never, alt, howToRead })
   const report = Report.make({
     title: `Routing of ${model}`, seed: flags.seed,
     values: [
-      ...layers.map((at) => value(at.layer, "loadEntropy", "bits", at.loadEntropy)), ...layers.map((at) => value(at.layer, "tokenEntropy", "bits", at.tokenEntropy)),
-      ...layers.map((at) => value(at.layer, "specialisation", "bits", at.specialisation)), ...layers.map((at) => value(at.layer, "largestLoad", "share of slots", Math.max(...at.load)))
+      ...layers.map((at) => value(at.layer, "loadEntropy", "bit", at.loadEntropy)), ...layers.map((at) => value(at.layer, "tokenEntropy", "bit", at.tokenEntropy)),
+      ...layers.map((at) => value(at.layer, "specialisation", "bit", at.specialisation)), ...layers.map((at) => value(at.layer, "largestLoad", "share of slots", Math.max(...at.load)))
     ],
     sections: [
       {

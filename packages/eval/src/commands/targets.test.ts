@@ -11,6 +11,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import type * as Report from "../Report.ts"
 import { bitsPerByte } from "../metrics.ts"
+import { grids } from "../reportTables.ts"
 import { score } from "../score.ts"
 import * as Task from "../Task.ts"
 import * as Compare from "./compare.ts"
@@ -167,6 +168,7 @@ describe("eval:routing", () => {
     expect(value(report, "mixture", "layer 0", "loadEntropy")!.value).toBeCloseTo(1, 12)
     expect(value(report, "mixture", "layer 1", "tokenEntropy")!.value).toBeCloseTo(1, 6)
     expect(value(report, "mixture", "layer 1", "largestLoad")!.value).toBeCloseTo(0.5, 12)
+    expect(grids(report.values).map(({ better }) => better)).toEqual([undefined, undefined, undefined, undefined])
     const tokens = lines.reduce((sum, line) => sum + line.length, 0) + readFileSync(at("long.txt")).length
     expect(trace.header.rows).toBe(tokens * 2 * 2)
     expect(report.sections.map(({ figures }) => figures.length)).toEqual([1, 1, 1])
