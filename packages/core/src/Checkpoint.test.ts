@@ -8,6 +8,7 @@ import { basename, join } from "node:path"
 import { promisify } from "node:util"
 import * as Checkpoint from "./Checkpoint.ts"
 import * as Digest from "./Digest.ts"
+import * as Family from "./Family.ts"
 import { file, isTemporaryName } from "./File.ts"
 import * as Model from "./Model.ts"
 import * as Pipeline from "./Pipeline.ts"
@@ -133,6 +134,19 @@ describe("bad folders fail by name", () => {
     const at = await written("frequencies", made(llama))
     await tensors((planned) => planned.push({ name: "model.layers.0.self_attn.rotary_emb.inv_freq", shape: [2], dtype: "F32" }))(at)
     expect((await run(Checkpoint.open(at))).weights.infos.size).toBe(21)
+  })
+  test("a tied head that files carry as a copy of the embedding is the embedding; another head is unexpected", async () => {
+    const tied = made({ ...llama, tiedEmbeddings: true }), at = await written("copied head", tied), path = join(at, "model.safetensors")
+    const write = async (head: (values: Float32Array) => Float32Array) => {
+      const row = Family.find("llama")!, embedding = await run(tied.weights.read("embedding"))
+      const planned = [...Model.tensors(tied.model).map(({ name, shape }) => ({ name: Family.toFile(row, name)!, shape, dtype: "F32" as const })), { name: "lm_head.weight", shape: [260, 8], dtype: "F32" as const }]
+      await rm(path)
+      await run(Safetensors.writeFolder(at, planned, (name) => name === "lm_head.weight" ? Effect.succeed(head(embedding)) : tied.weights.read(Family.toCanonical(row, name)!)))
+    }
+    await write((values) => values)
+    await same(tied, await run(Checkpoint.open(at)))
+    await write((values) => values.map((value) => 2 * value))
+    expect((await failure(Checkpoint.open(at))).message).toMatch(/1 unexpected: lm_head\.weight/)
   })
   test("a tokenizer larger than the embedding is an error, a smaller one leaves padding rows", async () => {
     const at = await written("vocabulary", made({ ...llama, vocabulary: 270 }))

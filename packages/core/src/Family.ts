@@ -155,6 +155,8 @@ const readRow = (file: string, config: Config, table: Table): Model.Model => {
   for (const size of family.sizes) numbers.set(size.field, read(size))
   const number = (field: Field): number => numbers.get(field)!
 
+  if (number("layers") > mostTensors) fail(family.sizes.find(({ field }) => field === "layers")!.keys[0], `${number("layers")} layers`, "no such model exists: fetch the file again")
+
   for (const [key, only] of Object.entries(family.fixed)) {
     used.add(key)
     const value = config[key]

@@ -43,12 +43,27 @@ export const bindTensors = (folder: string, family: Family.Family | undefined, m
     places.set(name, place)
     infos.set(name, { dtype: info.dtype, shape })
   }
-  const unexpected = [...stored.infos.keys()].filter((name) => !used.has(name) && !(family !== undefined && Family.isRecomputed(family, name)))
-  if (missing.length + unexpected.length + misshapen.length > 0) return Effect.fail(new TensorMismatch({ folder, missing, unexpected, misshapen }))
-  return Effect.succeed(Weights.make(infos, (name, rows, { shape }) => {
+  const left = [...stored.infos.keys()].filter((name) => !used.has(name) && !(family !== undefined && Family.isRecomputed(family, name)))
+  const head = model.tiedEmbeddings && family !== undefined ? Family.toFile(family, "head") : undefined, embedding = places.get("embedding")?.stored
+  const copied = head !== undefined && embedding !== undefined && left.includes(head) ? isCopy(stored, embedding, head) : Effect.succeed(false)
+  return Effect.flatMap(copied, (isCopied) => {
+    const unexpected = left.filter((name) => !(isCopied && name === head))
+    return missing.length + unexpected.length + misshapen.length > 0 ? Effect.fail(new TensorMismatch({ folder, missing, unexpected, misshapen })) : Effect.succeed(bound(stored, places, infos))
+  })
+}
+
+/** Whether a head that files carry although the config ties it to the embedding is the embedding: by shape and three rows. */
+const isCopy = (stored: Weights.Weights, embedding: string, head: string): Effect.Effect<boolean> => {
+  const { shape } = stored.infos.get(embedding)!, rows = shape[0]!
+  if (stored.infos.get(head)!.shape.join() !== shape.join()) return Effect.succeed(false)
+  const same = (row: number) => Effect.zipWith(stored.read(embedding, { from: row, to: row + 1 }), stored.read(head, { from: row, to: row + 1 }), (a, b) => a.every((value, i) => value === b[i]))
+  return Effect.orElseSucceed(Effect.map(Effect.all([0, rows >> 1, rows - 1].map(same)), (found) => found.every(Boolean)), () => false)
+}
+
+const bound = (stored: Weights.Weights, places: ReadonlyMap<string, Place>, infos: ReadonlyMap<string, Weights.TensorInfo>): Weights.Weights =>
+  Weights.make(infos, (name, rows, { shape }) => {
     const { stored: from, expert = 0, part = 0, parts } = places.get(name)!
     if (parts === undefined) return stored.read(from, rows)
     const columns = Weights.rowLength(shape), start = part * shape[0]! // [1, parts · rows, columns]
     return Effect.map(stored.read(from, { from: expert, to: expert + 1 }), (values) => values.subarray((start + rows.from) * columns, (start + rows.to) * columns))
-  }))
-}
+  })

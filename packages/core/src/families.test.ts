@@ -122,6 +122,7 @@ describe("keys beyond sizes", () => {
     ["a window of no tokens", { ...mistral, sliding_window: 0 }, /sliding_window: 0 is not an integer of at least 1/],
     ["a switch that is a word", { ...qwen2Moe, norm_topk_prob: "yes" }, /norm_topk_prob: "yes" is not true or false/],
     ["too few layers listed", { ...smollm3, no_rope_layers: [1, 0] }, /no_rope_layers: \[1,0\] is not a list of 0 and 1 for each of 8 layers/],
+    ["a flood of layers", { ...smollm3, no_rope_layers: null, num_hidden_layers: 1e12 }, /num_hidden_layers: 1000000000000 layers\. Remedy: no such model exists/],
     ["a shared expert without a size", unshared, /shared_expert_intermediate_size: it is missing/],
     ["biases where the family has none", { ...qwen3, attention_bias: true }, /attention_bias: true is not computed/],
     ["a family that is not known", { ...qwen3, model_type: "qwen3_mo" }, /nearest known one is qwen3_moe/]

@@ -70,7 +70,7 @@ const noRope = (reading: Reading, row: NonNullable<AttentionRow["noRope"]>): Rea
   used.add(row.key)
   const interval = whole(reading, row.interval, row.missing, 1) ?? row.missing
   if (list === undefined) return layers.filter((layer) => (layer + 1) % interval === 0)
-  if (!Array.isArray(list) || list.length < layers.length || list.some((value) => value !== 0 && value !== 1)) return fail(row.key, `${JSON.stringify(list)} is not a list of 0 and 1 for each of ${layers.length} layers`, "correct the list")
+  if (!Array.isArray(list) || list.length < layers.length || list.some((value) => value !== 0 && value !== 1)) return fail(row.key, `${JSON.stringify(list).slice(0, 80)} is not a list of 0 and 1 for each of ${layers.length} layers`, "correct the list")
   return layers.filter((layer) => list[layer] === 0)
 }
 
