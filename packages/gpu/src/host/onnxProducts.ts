@@ -24,6 +24,10 @@ export interface OnnxProducts {
   readonly prepare: (product: Product, a: Operand, b: Operand, out: Operand) => () => void
 }
 
+// The library reports its use to its makers over the network and keeps a number of the machine, unless this stands in the environment before it is
+// loaded: nothing here calls anybody. Set as soon as this module is, since a worker's environment is a copy that native code does not see.
+process.env["ORT_DISABLE_TELEMETRY"] ??= "1"
+
 const load = (): Library | undefined => {
   const require = createRequire(import.meta.url)
   try {
