@@ -33,12 +33,12 @@ export const score = Stage.make("evaluate/score", {
   *describe({ model, texts }, { task }) {
     const replicas = yield* replicasOf
     const { batch, program: recorded, tokens } = yield* program(model.model, task, replicas)
-    const kept = [...recorded.slots.values()].filter((slot) => slot.kept).map(({ length }) => length), all = [...kept, ...recorded.placement.slabs]
+    const { deviceBytes, flops, largestBuffer } = yield* Device.planned(recorded)
     // tokens are known when the text is: a byte is at most one token of our tokenizers
     const bytes = Object.values(texts).reduce((sum, { bytes = 0, splits }) => sum + Math.min(task.maximumBytes ?? Infinity, splits?.[task.split].bytes ?? bytes), 0)
     return {
       header: { table: "scores", version: 1, rows: Object.values(texts).reduce((sum, { splits }) => sum + (splits?.[task.split].documents ?? 0), 0) },
-      cost: { flops: Math.ceil(bytes / (batch * tokens)) * recorded.flops * replicas, deviceBytes: 4 * replicas * all.reduce((sum, length) => sum + length, 0), largestBuffer: 4 * Math.max(...all) }
+      cost: { flops: Math.ceil(bytes / (batch * tokens)) * flops, deviceBytes, largestBuffer }
     }
   },
   *run({ model, texts }, { task }, context) {

@@ -48,12 +48,15 @@ export interface Service {
   /** The largest single buffer, in bytes. */
   readonly largestBuffer: number
   readonly arena: Effect.Effect<Arena, Failure, Scope.Scope>
+  /** Bytes of scratch that one replica holds for a program, where the device places it in a way of its own; others place it as the program says. */
+  readonly scratchBytes?: (program: Program) => number
 }
 export class Device extends Context.Service<Device, Service>()("@switchyard/gpu/Device") {}
 
 export { host } from "./host/host.ts"
 export { plain } from "./host/plain.ts"
 export { count } from "./count.ts"
+export { planned } from "./planned.ts"
 export { auto, byName } from "./webgpu/auto.ts"
 export { gpu } from "./webgpu/gpu.ts"
 export { software } from "./webgpu/software.ts"

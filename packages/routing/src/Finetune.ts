@@ -45,7 +45,7 @@ const prepare = (model: Model.Model, options: Training.Options, { adapter, aims,
 const planned = (model: Model.Model, options: Training.Options, wanted: Wanted) => Effect.gen(function*() {
   const replicas = Option.match(yield* Effect.serviceOption(Device.Device), { onNone: () => 1, onSome: (device) => device.replicas })
   const { names, self } = yield* prepare(model, options, wanted, replicas)
-  const { deviceBytes, flops, largestBuffer } = Device.count(trainStep(self, names, options, wanted.aims, { replicas }).program)
+  const { deviceBytes, flops, largestBuffer } = yield* Device.planned(trainStep(self, names, options, wanted.aims, { replicas }).program)
   const learning = names.reduce((sum, name) => sum + self.parameters.get(name)!.slot.length, 0)
   return { learning, cost: { flops: flops * options.steps, deviceBytes, largestBuffer } }
 })

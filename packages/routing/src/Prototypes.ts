@@ -61,7 +61,7 @@ export const fit = Stage.make("prototypes/fit", {
     const replicas = Option.match(yield* Effect.serviceOption(Device.Device), { onNone: () => 1, onSome: (device) => device.replicas })
     const { router, self, ...inputs } = yield* prepare(header.model as Model, options, replicas)
     const program = programOf(yield* LanguageModel.withRouter(self, Router.fixed([0])), router.unit, inputs, replicas)
-    const { deviceBytes, flops, largestBuffer } = Device.count(program), submissions = Object.keys(texts).length * Math.ceil(options.tokens / (self.tokens * self.batch * replicas))
+    const { deviceBytes, flops, largestBuffer } = yield* Device.planned(program), submissions = Object.keys(texts).length * Math.ceil(options.tokens / (self.tokens * self.batch * replicas))
     return { header, cost: { flops: flops * submissions, deviceBytes, largestBuffer } }
   },
   *run({ mixture, texts }, options, context) {

@@ -65,7 +65,7 @@ export const capture = Stage.make("trace/capture", {
   *describe({ mixture, texts }, options) {
     const replicas = Option.match(yield* Effect.serviceOption(Device.Device), { onNone: () => 1, onSome: (device) => device.replicas })
     const { program, self } = yield* programOf(mixture, options, replicas)
-    const { deviceBytes, flops, largestBuffer } = Device.count(program)
+    const { deviceBytes, flops, largestBuffer } = yield* Device.planned(program)
     // one more for each text than its share fills: a document's last window is seldom full
     const share = options.tokens / Object.keys(texts).length, windows = Object.keys(texts).length * (Math.ceil(share / self.tokens) + (share > self.tokens ? 1 : 0))
     const rows = options.tokens * mixture.model.layers * activeOf(self)

@@ -7,14 +7,14 @@
  */
 import { readFileSync } from "node:fs"
 import type * as Kernel from "../Kernel.ts"
-import { kernels } from "../kernels.ts"
-import { sumReplicasStep, type Program, type Step } from "../Recording.ts"
+import { sumReplicasStep, type Program } from "../Recording.ts"
 import type { Slot } from "../Tensor.ts"
-import { causalForms, type CausalForm } from "./causal.ts"
-import { alignment, makeHeap } from "./Heap.ts"
+import type { CausalForm } from "./causal.ts"
+import { makeHeap } from "./Heap.ts"
+import { kernelOf, layoutOf } from "./layout.ts"
 import { onnxProducts } from "./onnxProducts.ts"
 import { prepareProduct } from "./productSteps.ts"
-import { placeTiles, sliced, tilesOf } from "./tiles.ts"
+import { sliced } from "./tiles.ts"
 import * as WebAssembly from "./webAssembly.ts"
 
 /** A program as replicas get it: without what its recording returned. */
@@ -129,21 +129,8 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
     const buffers = Object.fromEntries(bindings.map((name, binding) => [name, whole(binding)]))
     return () => kernel.run(buffers, params)
   }
-  const kernelOf = (step: Step): Kernel.Any => {
-    const kernel = kernels.get(step.kernel)
-    if (kernel === undefined) throw new Error(`unknown kernel ${step.kernel}`)
-    return kernel
-  }
-  const written = (step: Step): ReadonlyArray<number> => step.slots.filter((_, at) => (Object.values(kernelOf(step).bindings) as ReadonlyArray<Kernel.Binding>)[at]!.access !== "read")
-
   const compile = (program: Steps): Compiled => {
-    const runs = tilesOf(program, written), tiles = new Map(runs.map((tile) => [tile.from, tile]))
-    const { slabOf, slabs } = placeTiles(program, runs)
-    const slabBytes = slabs.map((length) => Math.ceil(length * 4 / alignment) * alignment)
-    const forms = library === undefined ? causalForms(program) : new Map<number, CausalForm>()
-    const formBytes = Math.ceil(4 * Math.max(0, ...[...forms.values()].map(({ transposed }) => transposed)) / alignment) * alignment // at the beginning of scratch
-    const tileBytes = formBytes + 4 * Math.max(0, ...runs.map(({ length }) => length))
-    const total = slabBytes.reduce((sum, bytes) => sum + bytes, tileBytes)
+    const { bytes, formBytes, forms, runs, slabBytes, slabOf, tileBytes, total } = layoutOf(program, library !== undefined), tiles = new Map(runs.map((tile) => [tile.from, tile]))
     for (const slot of program.slots.values()) if (slot.kept) placeKept(slot)
     if (options.sumReplicas !== undefined && staging.at === 0) staging.at = allocate(staging.length * 4)
     if (total > scratch.bytes) {
@@ -193,7 +180,7 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
       } else fixed += work
       append(kernel, step.slots.map(addressOf), step.slots.map(lengthOf), step.params, at)
     }
-    return { steps, labels, kept: new Map([...program.slots.values()].filter((slot) => slot.kept).map(({ id }) => [id, kept.get(id)!.at])), generation, flops: fixed, scratchBytes: slabs.reduce((sum, length) => sum + length * 4, tileBytes) }
+    return { steps, labels, kept: new Map([...program.slots.values()].filter((slot) => slot.kept).map(({ id }) => [id, kept.get(id)!.at])), generation, flops: fixed, scratchBytes: bytes }
   }
   /** Compiling may itself move what other programs use, never what this one does: kept slots stay, its scratch is placed before its views are made. */
   const compiledOf = (program: Steps): Compiled => {

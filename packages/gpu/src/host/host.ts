@@ -7,6 +7,7 @@ import { Effect, Layer, type Scope } from "effect"
 import { Device, DeviceError, DeviceLost, type Arena, type Failure, type Service, type Stats } from "../Device.ts"
 import type { Program } from "../Recording.ts"
 import type { Tensor } from "../Tensor.ts"
+import { layoutOf } from "./layout.ts"
 import { onnxProducts } from "./onnxProducts.ts"
 import { plainDevice } from "./plain.ts"
 import { makeReplica, OutOfMemory, type KernelTime } from "./Replica.ts"
@@ -75,18 +76,20 @@ const describe = (options: HostOptions, workers: number): string => {
   return `${cpus()[0]?.model.trim() ?? "processor"}, ${workers === 0 ? "this thread" : `${workers} workers`}, ${version === undefined ? "plain" : `onnxruntime-node ${version}`}`
 }
 
+const places = (options: HostOptions) => ({ scratchBytes: (program: Program) => layoutOf(program, options.onnxRuntime !== false && onnxProducts() !== undefined).bytes })
+
 /** The device itself; closes its workers with the scope. Fails: DeviceError when a worker does not start. */
 export const hostDevice = (options: HostOptions = {}): Effect.Effect<Service, Failure, Scope.Scope> => {
   const { precision = "f32", workers = defaultWorkers() } = options
   if (precision === "f64") return Effect.sync(() => ({ ...plainDevice({ precision }), name: "host" }))
-  if (workers === 0) return Effect.sync(() => ({ name: "host", adapter: describe(options, 0), replicas: 1, largestBuffer: largestArena, arena: inlineArena(options) }))
+  if (workers === 0) return Effect.sync(() => ({ name: "host", adapter: describe(options, 0), replicas: 1, largestBuffer: largestArena, arena: inlineArena(options), ...places(options) }))
   return Effect.acquireRelease(
     Effect.tryPromise({
       try: () => openWorkers(workers),
       catch: (cause) => new DeviceError({ device: "host", doing: `start ${workers} workers`, problem: String(cause), remedy: "Ask for { workers: 0 } to run in this thread." })
     }),
     (opened) => Effect.promise(() => opened.close())
-  ).pipe(Effect.map((opened): Service => ({ name: "host", adapter: describe(options, workers), replicas: workers, largestBuffer: largestArena, arena: workerArena(opened, options) })))
+  ).pipe(Effect.map((opened): Service => ({ name: "host", adapter: describe(options, workers), replicas: workers, largestBuffer: largestArena, arena: workerArena(opened, options), ...places(options) })))
 }
 /**
  * The processor as a device.
