@@ -91,7 +91,7 @@ const oneShape = (headers: Readonly<Record<string, Checkpoint.Header<"dense">>>)
  * averaged model carrying e's feed-forward. Options: router. Paper: Sukhbaatar et al. 2024, https://arxiv.org/abs/2403.07816
  */
 export const fromModels = Stage.make("upcycle/fromModels", {
-  version: 1, seeded: true,
+  version: 2, seeded: true,
   inputs: [Stage.record("models", Checkpoint.Dense)],
   options: Schema.Struct({ router: Router.Router }),
   output: Checkpoint.Mixture,
@@ -115,7 +115,7 @@ export const fromModels = Stage.make("upcycle/fromModels", {
  * Refuses, before any work, adapters of another base or of different ranks. Options: router.
  */
 export const fromAdapters = Stage.make("upcycle/fromAdapters", {
-  version: 1, seeded: true,
+  version: 2, seeded: true,
   inputs: [Stage.one("base", Checkpoint.Dense), Stage.record("adapters", Adapter.Artifact)],
   options: Schema.Struct({ router: Router.Router }),
   output: Checkpoint.Mixture,
