@@ -1,7 +1,7 @@
 /** Parity with transformers, family by family: tools/parity/families.py made the folders. */
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals"
 import { Checkpoint, type Weights } from "@switchyard/core"
-import { Device, Op, Recording, Tensor } from "@switchyard/gpu"
+import { Device, Op, plainDevice, Recording, Tensor } from "@switchyard/gpu"
 import { Effect } from "effect"
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
@@ -69,4 +69,16 @@ test.each(names.filter((name) => readdirSync(join(root, name)).includes("fused")
   const [original, fused] = await Promise.all(["", "fused"].map((at) => Effect.runPromise(Checkpoint.open(join(root, name, at)))))
   expect([fused!.weights.infos.size, fused!.model]).toEqual([original!.weights.infos.size, original!.model])
   await same(original!.weights, fused!.weights)
+})
+
+test.each(names)("%s: every parameter has one selector of its own, and comes back as it was uploaded", async (name) => {
+  const checkpoint = await Effect.runPromise(Checkpoint.open(join(root, name)))
+  await Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+    const self = yield* LanguageModel.make(checkpoint.model, { batch: 1, tokens: 2 }), arena = yield* plainDevice().arena, all = LanguageModel.select(self, "all")
+    const each = (["routers", "experts", "feedForward", "attention", "norms", "embeddings"] as const).flatMap((selector) => LanguageModel.select(self, selector))
+    expect([...each].sort()).toEqual([...all].sort())
+    yield* LanguageModel.load(arena, self, checkpoint.weights)
+    const back = yield* LanguageModel.read(arena, self, all)
+    yield* Effect.promise(() => same(checkpoint.weights, back))
+  })))
 })
