@@ -39,7 +39,7 @@ export const bench = (devices: ReadonlyArray<Device.Service>, options: { readonl
     if (!options.peers) continue
     if (device.name === "host") {
       const like = own.cases.find(({ name }) => name === "training step")!
-      yield* join("PyTorch", Peers.torch(like, { batch: size.batch, tokens: size.tokens, threads: device.replicas, steps: 3 }))
+      for (const threads of [Math.max(2, device.replicas), 1]) yield* join(`PyTorch, ${threads} threads`, Peers.torch(like, { batch: size.batch, tokens: size.tokens, threads, steps: 3 }))
     }
     if (device.name === "software") {
       const side = runs < enough ? 64 : 512, product = yield* productWithTransfers(device, side, seed)

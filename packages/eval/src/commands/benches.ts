@@ -6,7 +6,7 @@ import { Model, Random, Weights } from "@switchyard/core"
 import { AdamW, Device, Gradient, Op, Recording, Tensor } from "@switchyard/gpu"
 import { LanguageModel, Mixture, Router } from "@switchyard/routing"
 import { Effect } from "effect"
-import type { Case } from "./measure.ts"
+import { type Case, clocked } from "./measure.ts"
 
 /** How much of everything: `copy` floats of each replica; rows of products and layers; sequences of the training step, of so many tokens. */
 export interface Sizes { readonly copy: number; readonly rows: number; readonly batch: number; readonly tokens: number }
@@ -31,7 +31,7 @@ export const onDevice = (device: Device.Service, { batch, copy, rows, tokens }: 
   const { adapter, name: place, replicas } = device, cases: Array<Case> = [], memory: Array<Memory> = []
 
   /** Adds a case: `build` uploads and gives the program; the reading of one number waits for its end. `times`: how often the program does what is timed. */
-  const add = <E>(about: Pick<Case, "name" | "shape" | "floor" | "against" | "atMost">, options: { readonly times?: number; readonly memory?: boolean },
+  const add = <E>(about: Pick<Case, "name" | "shape" | "floor" | "against" | "atMost" | "processor">, options: { readonly times?: number; readonly memory?: boolean },
     build: (arena: Device.Arena) => Effect.Effect<{ readonly program: Recording.Program; readonly before?: Effect.Effect<void, Device.Failure> }, E | Device.Failure>) => Effect.gen(function*() {
     const arena = yield* device.arena, { times = 1 } = options
     const tick = Tensor.kept([1], { label: "tick" })
@@ -41,10 +41,7 @@ export const onDevice = (device: Device.Service, { batch, copy, rows, tokens }: 
       ...about, device: place, adapter, work: { flops: count.flops / times, bytes: count.bytes / times },
       time: Effect.gen(function*() {
         if (before !== undefined) yield* before
-        const start = performance.now()
-        yield* arena.submit(program)
-        yield* arena.read(tick)
-        return (performance.now() - start) / times
+        return yield* clocked(Effect.andThen(arena.submit(program), arena.read(tick)), times)
       })
     })
     if (options.memory === true) memory.push({ name: about.name, device: place, predicted: count.deviceBytes, measured: Effect.map(arena.stats, ({ peakBytes }) => peakBytes) })
@@ -53,6 +50,8 @@ export const onDevice = (device: Device.Service, { batch, copy, rows, tokens }: 
     const { deviation = 0.05, sharded = false } = options, tensor = Tensor.kept(shape, { label, sharded })
     return Effect.as(arena.upload(tensor, random(seed, label, Tensor.size(shape) * (sharded ? replicas : 1), deviation)), tensor)
   }
+  // what a graphics processor does is not in the processor's time
+  const processor = (against?: string): Pick<Case, "processor"> => place === "gpu" ? {} : { processor: against === undefined ? {} : { against } }
   const record = <O>(build: () => O) => Recording.record(build, { replicas })
   const repeat = (times: number, step: () => unknown) => record(() => { for (let at = 0; at < times; at++) step() })
 
@@ -76,12 +75,12 @@ export const onDevice = (device: Device.Service, { batch, copy, rows, tokens }: 
 
   const layer = `${share * replicas} tokens, hidden ${hidden}`
   const widths = { x: [share, hidden], target: [share, hidden] } as const
-  yield* add({ name: "dense layer", shape: layer }, {}, (arena) => Effect.gen(function*() {
+  yield* add({ name: "dense layer", shape: layer, ...processor() }, {}, (arena) => Effect.gen(function*() {
     const x = yield* filled(arena, "x", widths.x, { sharded: true, deviation: 1 }), target = yield* filled(arena, "target", widths.target, { sharded: true, deviation: 1 })
     const gate = yield* filled(arena, "gate", [active * inner, hidden]), up = yield* filled(arena, "up", [active * inner, hidden]), down = yield* filled(arena, "down", [hidden, active * inner])
     return { program: record(() => Gradient.of(Op.sumAll(Op.multiply(Op.linear(Op.swiglu(Op.linear(x, gate), Op.linear(x, up)), down), target)), [x, gate, up, down])) }
   }))
-  yield* add({ name: "mixture layer", shape: layer, against: "dense layer", atMost: 1.3 }, { memory: true }, (arena) => Effect.gen(function*() {
+  yield* add({ name: "mixture layer", shape: layer, against: "dense layer", atMost: 1.3, ...processor() }, { memory: true }, (arena) => Effect.gen(function*() {
     const x = yield* filled(arena, "x", widths.x, { sharded: true, deviation: 1 }), target = yield* filled(arena, "target", widths.target, { sharded: true, deviation: 1 })
     const gate = yield* filled(arena, "gate", [groups, inner, hidden]), up = yield* filled(arena, "up", [groups, inner, hidden]), down = yield* filled(arena, "down", [groups, hidden, inner]), weight = yield* filled(arena, "router", [groups, hidden])
     return { program: record(() => {
@@ -91,7 +90,7 @@ export const onDevice = (device: Device.Service, { batch, copy, rows, tokens }: 
   }))
 
   const sequences = Math.max(1, Math.floor(batch / replicas))
-  yield* add({ name: "training step", shape: `${sequences * replicas}×${tokens} tokens, 0.886 M parameters`, against: "PyTorch training step", atMost: 1 / 0.6 }, { memory: true }, (arena) => Effect.gen(function*() {
+  yield* add({ name: "training step", shape: `${sequences * replicas}×${tokens} tokens, 0.886 M parameters`, against: "PyTorch training step", atMost: 1 / 0.6, ...processor("PyTorch training step, 1 thread") }, { memory: true }, (arena) => Effect.gen(function*() {
     const self = yield* LanguageModel.make(seedModel, { batch: sequences, tokens }), length = sequences * tokens
     yield* LanguageModel.load(arena, self, randomWeights(seed))
     const parameters = [...self.parameters.values()], state = AdamW.make(parameters, { clip: 1 })
@@ -120,5 +119,5 @@ export const productWithTransfers = (device: Device.Service, rows: number, seed:
   })
   const { bytes, flops } = Device.count(program)
   const about = { name: "product with transfers", device: device.name, adapter: device.adapter, shape: `${rows}×${rows} by ${rows}×${rows}`, work: { bytes, flops }, against: "onnxruntime WebGPU product", atMost: 0.5 }
-  return { left, right, run, case: { ...about, time: Effect.gen(function*() { const start = performance.now(); yield* run; return performance.now() - start }) } satisfies Case }
+  return { left, right, run, case: { ...about, time: clocked(run) } satisfies Case }
 })

@@ -2,7 +2,7 @@ import { describe, expect, test } from "@jest/globals"
 import { Effect, Exit, Option } from "effect"
 import { createRequire } from "node:module"
 import { names } from "./inputs.ts"
-import { type Case, quantile, rows, samples } from "./measure.ts"
+import { type Case, clocked, quantile, rows, samples } from "./measure.ts"
 import { productModel } from "./peers.ts"
 import { wordCount } from "./perplexities.ts"
 import { aligned } from "./present.ts"
@@ -41,7 +41,7 @@ describe("measurements", () => {
   })
   const timed = (name: string, times: ReadonlyArray<number>, more: Partial<Case> = {}): Case => {
     let turn = 0
-    return { name, device: "d", adapter: "a", shape: "s", time: Effect.sync(() => times[turn++]!), ...more }
+    return { name, device: "d", adapter: "a", shape: "s", time: Effect.sync(() => ({ wall: times[turn]!, processor: 10 * times[turn++]! })), ...more }
   }
   test("run in turns, the first of which does not count; floors come from the best copy and product, ratios from medians", async () => {
     const order: Array<string> = []
@@ -49,14 +49,20 @@ describe("measurements", () => {
     const cases = [
       timed("copy", [99, 2, 4, 3], { floor: "copy", work: { flops: 0, bytes: 300 } }), // 100 a millisecond
       timed("product", [99, 5, 4, 6], { floor: "product", work: { flops: 1000, bytes: 10 } }), // 200 a millisecond
-      timed("layer", [99, 30, 20, 40], { work: { flops: 2000, bytes: 1500 }, against: "dense", atMost: 1.3 }),
+      timed("layer", [99, 30, 20, 40], { work: { flops: 2000, bytes: 1500 }, against: "dense", atMost: 1.3, processor: { against: "copy" } }),
       timed("dense", [99, 20, 20, 20])
     ].map(seen)
     const table = rows(await Effect.runPromise(samples(cases, 3, { progress: () => {}, skipped: () => {} })))
     expect(order).toEqual(Array.from({ length: 4 }, () => ["copy", "product", "layer", "dense"]).flat())
     const layer = table.find(({ name }) => name === "layer")!
     expect(layer).toMatchObject({ milliseconds: 30, lowerQuartile: 25, upperQuartile: 35, runs: 3, floor: 15, against: "dense", ratio: 1.5, atMost: 1.3 }) // 1500 / 100 ms > 2000 / 200 ms
-    expect(table.map(({ floor }) => floor)).toEqual([3, 5, 15, null])
+    expect(table.map(({ floor }) => floor)).toEqual([3, 5, 15, null, null])
+    expect(table[3]).toMatchObject({ name: "layer, processor time", milliseconds: 300, against: "copy, processor time", ratio: 10 })
+  })
+  test("both clocks are read, by what is timed once", async () => {
+    const { processor, wall } = await Effect.runPromise(clocked(Effect.sync(() => { for (const until = performance.now() + 40; performance.now() < until;); }), 4))
+    expect(wall).toBeGreaterThanOrEqual(10)
+    expect(processor).toBeGreaterThan(0)
   })
   test("what cannot be timed leaves the table and is told", async () => {
     const told: Array<string> = []

@@ -9,13 +9,13 @@ import { tmpdir } from "node:os"
 import { delimiter, dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
-import type { Case, Failed } from "./measure.ts"
+import { type Case, clocked, type Failed, type Timing } from "./measure.ts"
 
 const failed = (cause: unknown): Failed => ({ message: (cause instanceof Error ? cause.message : String(cause)).split("\n")[0]! })
 const attempt = <A>(run: () => Promise<A>): Effect.Effect<A, Failed> => Effect.tryPromise({ try: run, catch: failed })
 
 const script = fileURLToPath(new URL("../../../../tools/bench/training_step.py", import.meta.url))
-/** The training step in PyTorch on as many threads. Fails: this is no checkout of the repository, or Python has no torch. */
+/** The training step in PyTorch on so many threads. By processor time one thread is the honest rival: more of them also burn it waiting for each other. Fails: this is no checkout of the repository, or Python has no torch. */
 export const torch = (like: Pick<Case, "device" | "shape">, options: { readonly batch: number; readonly tokens: number; readonly threads: number; readonly steps: number }): Effect.Effect<Case, Failed> => Effect.gen(function*() {
   if (!existsSync(script)) return yield* Effect.fail({ message: "tools/bench/training_step.py is in the repository only" })
   const run = (python: string, args: ReadonlyArray<string>) => attempt(async () => (await promisify(execFile)(python, args)).stdout.trim())
@@ -26,9 +26,11 @@ export const torch = (like: Pick<Case, "device" | "shape">, options: { readonly 
   const { python, version } = yield* tried.reduceRight((rest, first) => Effect.matchEffect(first, { onSuccess: Effect.succeed, onFailure: () => rest }), Effect.fail(missing) as typeof tried[number])
   const { batch, steps, threads, tokens } = options
   return {
-    name: "PyTorch training step", device: like.device, shape: like.shape, adapter: `PyTorch ${version}, ${threads} threads`,
-    time: Effect.map(run(python, [script, "--runs", "1", "--steps", String(steps), "--batch", String(batch), "--tokens", String(tokens), "--threads", String(threads)]), (printed) =>
-      1000 * batch * tokens / (JSON.parse(printed.split("\n").at(-1)!) as { tokensPerSecond: number }).tokensPerSecond)
+    name: threads > 1 ? "PyTorch training step" : "PyTorch training step, 1 thread", device: like.device, shape: like.shape, adapter: `PyTorch ${version}, ${threads} threads`, ...threads > 1 ? {} : { processor: {} },
+    time: Effect.map(run(python, [script, "--runs", "1", "--steps", String(steps), "--batch", String(batch), "--tokens", String(tokens), "--threads", String(threads)]), (printed): Timing => {
+      const { tokensPerProcessorSecond, tokensPerSecond } = JSON.parse(printed.split("\n").at(-1)!) as { tokensPerSecond: number; tokensPerProcessorSecond: number }
+      return { wall: 1000 * batch * tokens / tokensPerSecond, processor: 1000 * batch * tokens / tokensPerProcessorSecond }
+    })
   }
 })
 
@@ -74,7 +76,7 @@ export const onnxWebgpu = (like: Pick<Case, "device" | "shape">, given: { readon
     const run = async () => (await session.run({ a: new Tensor("float32", left, axes), b: new Tensor("float32", right, axes) })).y.data
     const apart = (await run()).reduce((most, value, at) => Math.max(most, Math.abs(value - expected[at]!)), 0)
     if (!(apart < 1e-3 * Math.sqrt(rows))) throw new Error(`its product differs from ours by ${apart}`)
-    return { name: "onnxruntime WebGPU product", device: like.device, shape: like.shape, adapter: "onnxruntime-node, WebGPU provider", time: attempt(async () => { const start = performance.now(); await run(); return performance.now() - start }) }
+    return { name: "onnxruntime WebGPU product", device: like.device, shape: like.shape, adapter: "onnxruntime-node, WebGPU provider", time: clocked(attempt(run)) }
   } finally {
     names.forEach((name, at) => { if (before[at] === undefined) delete process.env[name]; else process.env[name] = before[at] })
   }
