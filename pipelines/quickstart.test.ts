@@ -75,6 +75,19 @@ test("one artefact deleted: exactly its stage runs again, and its bytes are the 
   expect(exportedBytes("whole")).toEqual(original)
 }, 120_000)
 
+test("an expert made again has the same tensors; its log has other times, which verify tells and does not count as damage", async () => {
+  const expert = resultOf("finetune/lora"), before = hashes(join(expert, "main"))
+  rmSync(expert, { recursive: true })
+  expect(startedStages(await done(command("run", "whole")))).toEqual(["finetune/lora"])
+  expect(hashes(join(expert, "main"))).toEqual(before)
+  const { out } = await done(command("verify", "whole"))
+  expect(out.match(/^(?!intact|  ).*/gm)).toEqual([expect.stringMatching(/^outdated [0-9a-f]{8} {2}evaluate\/report/), ""])
+  expect(out).toMatch(/^ +changed inputs\.logs\./m)
+  // made again in its turn, the report is of these logs
+  rmSync(resultOf("evaluate/report"), { recursive: true })
+  expect(startedStages(await done(command("run", "whole")))).toEqual(["evaluate/report"])
+}, 120_000)
+
 test("verify detects one flipped byte of one tensor, and names the file", async () => {
   const path = join(resultOf("compress/fold"), "main", "model.safetensors"), bytes = readFileSync(path)
   writeFileSync(path, bytes.map((byte, at) => at === bytes.length - 1 ? byte ^ 1 : byte))

@@ -18,7 +18,8 @@ export interface Difference {
 export interface Verified {
   readonly stage: string
   readonly key: string
-  readonly status: "intact" | "absent" | "changed"
+  /** outdated: its own files are as they were made, but an input has been made again since and came out otherwise (on another device; a log, by its timings) */
+  readonly status: "intact" | "absent" | "changed" | "outdated"
   readonly files: number
   readonly differences: ReadonlyArray<Difference>
 }
@@ -50,7 +51,7 @@ export const verify = (outputs: Outputs): Effect.Effect<ReadonlyArray<Verified>,
       const sha256 = now.get(input.key)
       if (sha256 !== undefined && sha256 !== input.sha256) differences.push({ path: `inputs.${name}`, problem: "changed" })
     }
-    rows.push({ stage: call.stage.name, key, status: differences.length === 0 ? "intact" : "changed", files, differences })
+    rows.push({ stage: call.stage.name, key, status: differences.length === 0 ? "intact" : differences.every(({ path }) => path.startsWith("inputs.")) ? "outdated" : "changed", files, differences })
   }
   return rows
 })
