@@ -68,7 +68,7 @@ export const quickstart = (options: { readonly small: boolean; readonly seed?: s
   const rivals = { control: Adapter.apply(seed, control), ...Object.fromEntries(Object.entries(experts).map(([domain, expert]) => [`expert ${domain}`, Adapter.apply(seed, expert)])) }
   const report = Evaluate.compare({ ...exported, ...rivals }, texts, {
     title: "Domain experts", banner: "One seed, short budget: read the standard errors, and no more into the numbers than they hold.",
-    task: size.task, baselines: ["seed", "control"], oracle: Object.fromEntries(domains.map((domain) => [domain, `expert ${domain}`])),
+    task: size.task, baselines: ["control", "seed"], oracle: Object.fromEntries(domains.map((domain) => [domain, `expert ${domain}`])),
     logs: { ...Object.fromEntries(Object.entries(experts).map(([domain, expert]) => [`expert ${domain}`, expert.log])), control: control.log, mixture: mixture.log, routed: routed.log },
     trace: routes,
     notes: [

@@ -69,7 +69,7 @@ const ReportOptions = {
 
 /** Stage: scores of several models on the same documents, set beside each other, with plots of quality, training and routing. */
 export const report = Stage.make("evaluate/report", {
-  version: 1, seeded: true,
+  version: 2, seeded: true,
   inputs: [Stage.record("scores", scores), Stage.record("facts", facts), Stage.record("logs", log)],
   optional: { trace },
   options: Schema.Struct(ReportOptions),
@@ -81,7 +81,9 @@ export const report = Stage.make("evaluate/report", {
     const documents = Object.fromEntries(Object.entries(scores).map(([model, table]) => [model, Scores.toDocuments(table)]))
     const all = options.oracle === undefined ? documents : { ...documents, oracle: oracle(documents, options.oracle) }
     const rows = values(all, { baselines: options.baselines })
-    const quality = rows.filter(({ metric, model, task }) => metric === "bitsPerByte" && task === (rows.some((row) => row.task === allDomains) ? allDomains : task) && facts[model] !== undefined)
+    // against a baseline where there is one: paired by document, so that the bars say how sure the difference is
+    const baseline = options.baselines[0], metric = baseline === undefined ? "bitsPerByte" : `bitsPerByte − ${baseline}`, task = rows.some((row) => row.task === allDomains) ? allDomains : rows[0]?.task
+    const quality = [...rows.filter((row) => row.metric === metric && row.task === task), ...baseline === undefined ? [] : [{ model: baseline, value: 0, standardError: 0 }]].filter(({ model }) => facts[model] !== undefined)
       .map(({ model, standardError, value }) => ({ model, value, standardError: standardError ?? 0, parameters: facts[model]!.parameters, activeFlops: facts[model]!.flopsPerToken }))
     const curves = Object.fromEntries(Object.entries(logs).map(([name, table]) => [name, { tokens: Table.column(table, "tokens"), loss: Table.column(table, "loss") }]))
     const figure = (spec: Plot.Spec, alt: string, howToRead: string): Report.Figure => ({ spec: spec as never, alt, howToRead })
@@ -92,7 +94,7 @@ export const report = Stage.make("evaluate/report", {
       title: options.title, ...options.banner === undefined ? {} : { banner: options.banner }, seed: context.seed, split: options.task.split, values: rows, notes: options.notes,
       lineage: Object.fromEntries(Object.entries(facts).map(([model, fact]) => [model, fact as never])),
       sections: [
-        { title: "Quality against size and work", text: "Each model on the same held-out documents.", figures: [figure(Plot.qualityBySize(quality, { quality: "bits per byte" }), "Quality against parameters and FLOPs per token", "Lower is better, further left is smaller or cheaper. Bars are one standard error over documents.")] },
+        { title: "Quality against size and work", text: "Each model on the same held-out documents.", figures: [figure(Plot.qualityBySize(quality, { quality: baseline === undefined ? "bits per byte" : `bits per byte above ${baseline}` }), "Quality against parameters and FLOPs per token", "Lower is better, further left is smaller or cheaper. Bars are one standard error over documents.")] },
         ...Object.keys(curves).length === 0 ? [] : [{ title: "Training", figures: [figure(Plot.lossCurves(curves), "Training loss", "Each line is one training run; a flat line has stopped learning.")] }],
         ...layers.length === 0 ? [] : [{
           title: "Routing",

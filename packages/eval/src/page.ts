@@ -9,7 +9,8 @@ import { costs, facts, type Grid, grids } from "./reportTables.ts"
 /** The whole page as text. */
 export const page = async (report: Report): Promise<string> => {
   const sections = await Promise.all(report.sections.map(section))
-  const [first, ...others] = grids(report.values)
+  // the first metric, and differences paired by document, which say more than the spread over documents; the rest on demand
+  const [first, ...further] = grids(report.values), open = further.filter(({ metric }) => metric.includes(" − ")).slice(0, 1), others = further.filter((found) => !open.includes(found))
   const banner = report.banner === undefined ? "" : `<p class="banner">${escape(report.banner)}</p>`
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -19,6 +20,7 @@ export const page = async (report: Report): Promise<string> => {
 <header><h1>${escape(report.title)}</h1>
 <p class="sub">${report.header.models.length} models, ${report.values.length} values, split “${escape(report.split)}”, seed ${report.seed}</p>${banner}</header>
 ${first === undefined ? "" : `<h2>${escape(label(first))}</h2>${grid(first)}`}
+${open.map((found) => `<h2>${escape(label(found))}</h2><p>The same documents, model by model: the spread between documents cancels.</p>${grid(found)}`).join("\n")}
 ${others.length === 0 ? "" : `<details><summary>More metrics: ${others.map((found) => escape(found.metric)).join(", ")}</summary>${others.map((found) => `<h3>${escape(label(found))}</h3>${grid(found)}`).join("\n")}</details>`}
 ${sections.join("\n")}
 ${costTable(report)}
