@@ -6,7 +6,7 @@ import { File, Table, Tables } from "@switchyard/core"
 import { Device } from "@switchyard/gpu"
 import { Console, Context, Effect, Layer, Option } from "effect"
 import { Command, Flag } from "effect/cli"
-import { cpus, totalmem } from "node:os"
+import { cpus, loadavg, totalmem } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Report from "../Report.ts"
@@ -77,7 +77,7 @@ const markdownTable = (head: ReadonlyArray<string>, lines: ReadonlyArray<Readonl
 /** The machine and the moment, in words. */
 export const circumstances = (runs: number, now = new Date()): string => {
   const processors = cpus()
-  return `${now.toISOString().slice(0, 10)}; ${processors.length} × ${processors[0]?.model.trim() ?? "processor"}, ${bytes(totalmem())} of memory, ${process.platform}-${process.arch}, Node ${process.versions.node}; medians of ${runs} interleaved runs`
+  return `${now.toISOString().slice(0, 10)}; ${processors.length} × ${processors[0]?.model.trim() ?? "processor"}, ${bytes(totalmem())} of memory, ${process.platform}-${process.arch}, Node ${process.versions.node}, load average ${loadavg()[0]!.toFixed(1)}; medians of ${runs} interleaved runs`
 }
 
 /** The figures as Markdown: what `--write` puts into docs/benchmarks.md. */
