@@ -4,7 +4,7 @@
  */
 import { File } from "@switchyard/core"
 import { Device } from "@switchyard/gpu"
-import { Console, Effect, Option } from "effect"
+import { Console, Effect, Option, References } from "effect"
 import { Command, Flag } from "effect/cli"
 import type { BosPolicy } from "../lmEval/encodePair.ts"
 import { Progress } from "../lmEval/Progress.ts"
@@ -61,7 +61,7 @@ export const command = Command.make(name, flags, (given) => Effect.gen(function*
   const maximum = yield* number("max_length", given.maximum, 1)
   const shared = { model: place(folder), batch, ...policy === undefined ? {} : { bosPolicy: policy }, ...maximum === undefined ? {} : { maximum } } as const
   const listen = (done: number, total: number) => { if (process.stderr.isTTY) process.stderr.write(`\r${done} of ${total} requests${done === total ? "\n" : ""}`) }
-  const on = <A, E, R>(work: Effect.Effect<A, E, R>) => work.pipe(Effect.provide(Device.byName(deviceOf(given.device))), Effect.provideService(Progress, { listen }))
+  const on = <A, E, R>(work: Effect.Effect<A, E, R>) => work.pipe(Effect.provide(Device.byName(deviceOf(given.device))), Effect.provideService(Progress, { listen }), Effect.provideService(References.LogToStderr, true))
 
   if (Option.isSome(given.text)) {
     const found = yield* on(Suite.text({ ...shared, file: place(given.text.value) }))
