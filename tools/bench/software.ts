@@ -42,7 +42,7 @@ const onnx = createRequire(import.meta.url)("onnxruntime-node") as Onnx
 const bench = Effect.gen(function*() {
   const { service } = yield* openSoftware()
   const arena = yield* service.arena
-  const folder = yield* Effect.promise(swiftshaderFolder)
+  const folder = yield* Effect.promise(() => swiftshaderFolder())
   console.log(`${service.adapter}; GF/s with transfers: median of ${runs} [quartiles]`)
   const lines: Array<Record<string, string>> = []
   for (const [layout, [transposeA, transposeB]] of Object.entries(layouts)) for (const [rows, columns, inner] of shapes) {
