@@ -64,7 +64,7 @@ const bench = Effect.gen(function*() {
     })
     // the first run of each compiles; it also shows that both compute the same
     const [mine, other] = yield* Effect.promise(async () => [await ours(), (await theirs()).y.data] as const)
-    const apart = mine.reduce((most, x, i) => Math.max(most, Math.abs(x - other[i]!)), 0)
+    const apart = (mine as Float32Array).reduce((most, x, i) => Math.max(most, Math.abs(x - other[i]!)), 0)
     if (!(apart < 1e-3 * Math.sqrt(inner))) throw new Error(`${layout} ${rows}×${columns}×${inner}: the two differ by ${apart}`)
     const samples = { ours: [] as Array<Sample>, theirs: [] as Array<Sample> }
     for (let run = 0; run < runs; run++) {
