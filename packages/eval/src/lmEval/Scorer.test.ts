@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals"
 import { Checkpoint } from "@switchyard/core"
 import { Device } from "@switchyard/gpu"
-import { Effect, Exit, Scope } from "effect"
+import { Effect, Exit, Layer, Scope } from "effect"
 import { aggregate, type Value } from "./aggregate.ts"
 import { encodePair, encoder, type Pair } from "./encodePair.ts"
 import { folder, harness, recipeOf, rowsOf, type Run } from "./harness.fixture.ts"
@@ -21,18 +21,22 @@ const requestsOf = (checkpoint: Checkpoint.Any, run: Run) => {
   })
 }
 let scope: Scope.Closeable
-const open = async (name: string, options: { readonly batch?: number } = {}) => {
+const devices = { host: () => Device.host({ workers: 0 }), "two replicas": () => Device.host({ workers: 2 }), software: () => Device.software() }
+const open = async (name: string, options: { readonly batch?: number } = {}, device: keyof typeof devices = "host") => {
   const checkpoint = await Effect.runPromise(Checkpoint.open(new URL(`models/${name}`, folder).pathname))
-  const scorer = await Effect.runPromise(Scorer.make(checkpoint, { longest: checkpoint.model.contextLength, ...options }).pipe(Effect.provide(Device.host({ workers: 0 })), Effect.provideService(Scope.Scope, scope)))
+  const scorer = await Effect.runPromise(Scorer.make(checkpoint, { longest: checkpoint.model.contextLength, ...options }).pipe(Effect.provideContext(await Effect.runPromise(Layer.buildWithScope(devices[device](), scope))), Effect.provideService(Scope.Scope, scope)))
   return { checkpoint, scorer }
 }
 beforeAll(() => { scope = Effect.runSync(Scope.make()) })
 afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
-describe.each(harness.runs.map((run) => ({ run, name: `${run.model}, ${run.shots ?? 0} examples${run.options.add_bos_token === false ? ", no BOS" : ""}` })))("the harness's run: $name", ({ run }) => {
+const cases = harness.runs.map((run) => ({ run, device: "host" as keyof typeof devices, name: `${run.model}, ${run.shots ?? 0} examples${run.options.add_bos_token === false ? ", no BOS" : ""}` }))
+const elsewhere = (["two replicas", "software"] as const).map((device) => ({ ...cases[1]!, device }))
+
+describe.each([...cases, ...elsewhere])("the harness's run: $name, on $device", ({ device, run }) => {
   let tasks: ReturnType<typeof requestsOf>, answers: ReadonlyArray<ReadonlyArray<ReadonlyArray<Answer>>>
   beforeAll(async () => {
-    const { checkpoint, scorer } = await open(run.model)
+    const { checkpoint, scorer } = await open(run.model, {}, device)
     tasks = requestsOf(checkpoint, run)
     const flat = tasks.flatMap(({ pairs }) => pairs.flat(2)), all = await Effect.runPromise(scorer.score(flat))
     let at = 0

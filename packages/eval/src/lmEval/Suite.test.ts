@@ -82,7 +82,8 @@ describe("what is refused, by name", () => {
     }
     const row = { question_stem: "The sun is", choices: { text: ["warm", "cold"], label: ["A", "B"] }, answerKey: "A" }
     expect(await write("{")).toMatch(/openbookqa: .*test\.jsonl: .*JSON/)
-    expect(await write(JSON.stringify({ ...row, question_stem: undefined }))).toMatch(/column question_stem is no text/)
+    expect(await write(JSON.stringify({ ...row, question_stem: undefined }))).toMatch(/document 0: column question_stem is no text/)
+    expect(await write(JSON.stringify({ ...row, choices: { ...row.choices, text: ["warm", ""] } }))).toMatch(/document 0: choice 1 is empty/)
     expect(await write(JSON.stringify({ ...row, answerKey: "E" }))).toMatch(/answerKey "E" is none of the labels/)
   })
 })

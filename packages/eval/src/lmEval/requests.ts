@@ -46,7 +46,8 @@ const requestsOf = (recipe: Recipe, row: Row, before: string): ReadonlyArray<Req
     case "loglikelihood": return [[before + recipe.text(row), recipe.target(row)]]
     case "generate_until": return [[before + recipe.text(row)]]
     case "multiple_choice": {
-      const choices = recipe.choices(row)
+      const choices = recipe.choices(row), empty = choices.indexOf("")
+      if (empty >= 0) throw new Error(`choice ${empty} is empty: it has no length to divide its log-likelihood by`)
       const alone = recipe.metrics.includes("acc_mutual_info") ? choices.map((choice): Request => ["", targetDelimiter + choice]) : []
       if (recipe.inputs !== undefined) {
         const { contexts, target } = recipe.inputs(row)
@@ -58,13 +59,15 @@ const requestsOf = (recipe: Recipe, row: Row, before: string): ReadonlyArray<Req
   }
 }
 
-/** The requests of the first `limit` documents. Options: `shots` examples of `pool` (rows after `prepare`), drawn with `seed`. Dies where a row lacks a column, naming it. */
+/** The requests of the first `limit` documents. Options: `shots` examples of `pool` (rows after `prepare`), drawn with `seed`. Dies where a row lacks a column or a choice is empty, naming document and column. */
 export const ask = (recipe: Recipe, rows: ReadonlyArray<Row>, options: { readonly shots: number; readonly pool: ReadonlyArray<Row>; readonly seed?: number; readonly limit?: number | undefined }): ReadonlyArray<Asked> => {
   const { limit = rows.length, pool, seed, shots } = options
   const draw = fewShot(pool, recipe.examples.sampler, { count: shots, ...seed === undefined ? {} : { seed } })
   return rows.slice(0, limit).map((row, document) => {
-    const before = (recipe.description ?? "") + draw(row).map((found) => example(recipe, found)).join("")
-    return { document, row, requests: requestsOf(recipe, row, before), target: targetOf(recipe, row) }
+    try {
+      const before = (recipe.description ?? "") + draw(row).map((found) => example(recipe, found)).join("")
+      return { document, row, requests: requestsOf(recipe, row, before), target: targetOf(recipe, row) }
+    } catch (error) { throw new Error(`document ${document}: ${(error as Error).message}`, { cause: error }) }
   })
 }
 
