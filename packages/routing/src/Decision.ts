@@ -14,14 +14,16 @@ export interface Decision {
   readonly probabilities: Tensor.Tensor
   /** u32 [rows, active]: fixed experts in their order, then the best first, ties to the lowest number. */
   readonly experts: Tensor.Tensor
-  /** [rows, active] */
+  /** [rows, active], zero where dropped. */
   readonly weights: Tensor.Tensor
+  /** [rows, active]: one where the expert had no room, else zero; only of a router with a capacity. Dropped visits keep their slots. */
+  readonly dropped?: Tensor.Tensor
   /** u32 [slots]: the slots by expert. */
   readonly order: Tensor.Tensor
   /** u32 [experts + 1]: expert e has places offsets[e] … offsets[e + 1] − 1 of `order`. */
   readonly offsets: Tensor.Tensor
   /** u32 [slots]: where each slot stands in `order`. */
   readonly places: Tensor.Tensor
-  /** [experts]: how many rows visit each. */
+  /** [experts]: how many rows ask for each, dropped or not. */
   readonly load: Tensor.Tensor
 }

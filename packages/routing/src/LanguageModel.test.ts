@@ -213,3 +213,17 @@ describe("names", () => {
     expect((await failure(LanguageModel.withRouter(self, Router.fixed([3])))).problem).toBe("there is no expert 3 among 3")
   })
 })
+
+describe("isolation", () => {
+  const limited = Router.limited(Router.topK({ active: 2 }), { perExpert: 1, scope: "batch" }), size = { batch, tokens }
+  test("a router whose capacity other sequences fill is refused by the types, and by name where it comes from a file", async () => {
+    // @ts-expect-error batch capacity
+    expect(await failure(LanguageModel.makeIsolated(mixture(Router.topK({ active: 2 })), { ...size, router: limited }))).toMatchObject({ _tag: "RouterError", at: "the router given.capacity" })
+    expect(await failure(LanguageModel.makeIsolated(mixture(limited), size))).toMatchObject({ _tag: "RouterError", at: "the model's router.capacity" })
+    expect((await Effect.runPromise(LanguageModel.makeIsolated(mixture(limited), { ...size, router: Router.topK({ active: 2 }) }))).router).toEqual(Router.topK({ active: 2 }))
+    expect((await Effect.runPromise(LanguageModel.makeIsolated(base, size))).router).toBeUndefined()
+  })
+  test("the model's own capacity runs all the same where nobody asks for isolation", async () => {
+    expect(apart(await logitsOf(mixture(limited)), await logitsOf(mixture(Router.topK({ active: 2 }))))).toBeGreaterThan(1e-3)
+  })
+})

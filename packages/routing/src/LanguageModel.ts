@@ -52,6 +52,13 @@ export const make = (model: Model.Model, options: { readonly batch: number; read
   return { model, batch, tokens, router, adapter, decoder, parameters, entries }
 })
 
+/**
+ * As `make`, for sequences of people who must not touch each other: a router in whose decisions others have a say does not type-check, and one read
+ * from JSON, the model's own too, is refused. Fails: `RouterError`, as in `make`, and where a capacity drops visits.
+ */
+export const makeIsolated = <const R extends Router.Router = Router.Unlimited>(model: Model.Model, options: { readonly batch: number; readonly tokens: number; readonly router?: R & Router.Isolated<R> }): Effect.Effect<LanguageModel, Router.RouterError> =>
+  Effect.tap(make(model, options), ({ router }) => router === undefined ? Effect.void : Router.isolated(router, options.router === undefined ? "the model's router" : "the router given"))
+
 /** The same tensors under another router: what proofs and comparisons of routers run, without uploading anything again. Fails: `RouterError` as in `make`. */
 export const withRouter = (self: LanguageModel, router: Router.Router): Effect.Effect<LanguageModel, Router.RouterError> => {
   const form = self.model.feedForward

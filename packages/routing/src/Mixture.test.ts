@@ -80,6 +80,7 @@ const routers: ReadonlyArray<Router.Router> = [
   Router.topK({ active: 1, weight: "prob" }), Router.topK({ active: 2 }), Router.topK({ active: 3, weight: "renorm" }), Router.all(), Router.fixed([3, 0]), Router.shared({ shared: [1], active: 2 }),
   Router.prefix({ active: 2 }), Router.prefix({ active: 2, decay: 0.8 }), Router.prototypes({ active: 2, temperature: 3 }), Router.prototypes({ active: 2, metric: "whitened", temperature: 3 }), Router.prototypes({ active: 2, metric: "cosine", temperature: 0.5 })
 ]
+const limited: ReadonlyArray<Router.Router> = [Router.limited(Router.topK({ active: 1, weight: "prob" }), { perExpert: 1, scope: "batch" }), Router.limited(Router.topK({ active: 2 }), { perExpert: 0.8, scope: "sequence" })]
 const sumsToOne = routers.filter(({ weight }) => weight !== "prob")
 const any = fc.constantFrom(...routers), kinds = fc.constantFrom("full" as const, "lowRank" as const)
 const settings = { numRuns: 20, seed: 7 }
@@ -91,10 +92,10 @@ describe.each(devices)("on device $name", ({ layer: open, precise }) => {
   beforeAll(async () => { opened = await openDevice(open()) })
   afterAll(() => opened?.close())
   const tolerance = precise ? 1e-12 : 1e-5
-  test.each(routers)("full experts equal one token after another: %j", async (router) => {
+  test.each([...routers, ...limited])("full experts equal one token after another: %j", async (router) => {
     expect(apart((await run("full", router, { device: device() })).output, naive(router, layer("full", count, router).numbers))).toBeLessThan(tolerance)
   })
-  test.each(routers)("low-rank experts equal the same folded into full ones: %j", async (router) => {
+  test.each([...routers, ...limited])("low-rank experts equal the same folded into full ones: %j", async (router) => {
     expect(apart((await run("lowRank", router, { device: device() })).output, naive(router, folded(layer("lowRank", count, router).numbers)))).toBeLessThan(tolerance)
   })
 })
@@ -180,7 +181,7 @@ describe("gradients by central differences in f64", () => {
     })))
     return errors
   }
-  test.each(routers.filter(({ select }) => !("fixed" in select)))("through the whole layer: %j", async (router) => {
+  test.each([...routers, ...limited].filter(({ select }) => !("fixed" in select)))("through the whole layer: %j", async (router) => {
     for (const kind of ["full", "lowRank"] as const) for (const [name, error] of Object.entries(await check(kind, router))) expect([name, error < 1e-6]).toEqual([name, true])
   })
   test("top one, renormalised: the router's gradient is exactly zero, as Router.gradient says", async () => {

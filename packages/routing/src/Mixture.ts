@@ -1,6 +1,6 @@
 /**
  * A feed-forward made of experts, whatever the router: decide, copy each row to its experts in the experts' order, run each expert on its
- * contiguous rows, let each row gather what came back. Nothing is dropped, nothing is read back.
+ * contiguous rows, let each row gather what came back. Nothing is read back; what a capacity drops comes back with weight zero.
  *
  * Low-rank experts share the dense products of their base: gate and up once per row; down once per row on the mixed inner activations,
  * because Σ w·(W h) = W·(Σ w·h). Only the low-rank terms run per visit.

@@ -18,8 +18,9 @@ const select = fc.letrec<{ select: Router.Select }>((tie) => ({
 const router: fc.Arbitrary<Router.Router> = fc.record({
   unit: fc.oneof(fc.constant({ of: "token" } as const), fc.constant({ of: "prefix", pool: "mean" } as const), fc.record({ of: fc.constant("prefix" as const), pool: fc.constant("decay" as const), decay: fc.constant(0.5) })),
   score: fc.oneof(fc.constant({ by: "linear" } as const), fc.record({ by: fc.constant("distance" as const), metric: fc.constantFrom("euclidean", "whitened", "cosine"), temperature: fc.constant(2) }), fc.constant({ by: "likelihood", decay: 1, temperature: 1 } as const)),
-  select, weight: fc.constantFrom("prob", "renorm", "softmaxKept")
-})
+  select, weight: fc.constantFrom("prob", "renorm", "softmaxKept"),
+  capacity: fc.record({ perExpert: fc.constantFrom(0.5, 1, 1.25), scope: fc.constantFrom("batch", "sequence"), priority: fc.constant("position" as const), overflow: fc.constant("drop" as const) })
+}, { requiredKeys: ["unit", "score", "select", "weight"] })
 
 describe("Router as data", () => {
   test("any router survives JSON and encodes to itself", async () => {
@@ -34,6 +35,7 @@ describe("Router as data", () => {
     expect((await failure(Router.decode({ ...good, score: { by: "distance", metric: "cosine", temperature: 0 } }))).message).toMatch(/\["score"\]\["temperature"\]/)
     expect((await failure(Router.decode({ ...good, select: { union: [{ keep: "top", active: 1.5 }] } }))).message).toMatch(/\["select"\]\["union"\]\[0\]\["active"\]/)
     expect((await failure(Router.decode({ ...good, capacity: 2 }))).message).toMatch(/capacity/)
+    expect((await failure(Router.decode({ ...good, capacity: { ...Router.limited(good, { perExpert: 1, scope: "batch" }).capacity, perExpert: 0 } }))).message).toMatch(/\["capacity"\]\["perExpert"\]/)
     expect((await failure(Router.decode({ ...good, unit: { of: "prefix", pool: "decay", decay: 0 } }))).message).toMatch(/\["unit"\]\["decay"\]/)
   })
   test("more active experts than experts, or one that is not there, is an error that names both numbers", async () => {
@@ -48,7 +50,7 @@ describe("Router as data", () => {
 describe("what is inferred", () => {
   test("active experts", () => {
     expect(Object.entries(routers).map(([name, { router }]) => [name, Router.active(router, 8)])).toEqual([
-      ["mixtral", 2], ["switch", 1], ["gshard", 2], ["deepSeekMoE", 3], ["soft", 8], ["xMoE", 1], ["moirai", 2], ["prefixPrototypes", 2], ["prefix", 2], ["branchTrainMerge", 8]
+      ["mixtral", 2], ["switch", 1], ["gshard", 2], ["switchCapacity", 1], ["gshardCapacity", 2], ["deepSeekMoE", 3], ["soft", 8], ["xMoE", 1], ["moirai", 2], ["prefixPrototypes", 2], ["prefix", 2], ["branchTrainMerge", 8]
     ])
     expect(Router.active({ ...Router.all(), select: { union: [{ fixed: [1] }, { keep: "all" }] } }, 8)).toBe(8)
     expect(Router.active({ ...Router.all(), select: { union: [{ keep: "top", active: 2 }, { union: [{ fixed: [1] }, { fixed: [1, 3] }] }] } }, 8)).toBe(4)
@@ -62,12 +64,34 @@ describe("what is inferred", () => {
     const near: "token" = Router.scope(Router.prototypes({ active: 1 }))
     expect([token, prefix, experts, pooled, near]).toEqual(["token", "prefix", "prefix", "prefix", "token"])
     // a router not known literally may be of any scope that its parts allow
-    const unknown: Router.ScopeOf<Router.Router> = "prefix"
+    const unknown: Router.ScopeOf<Router.Router> = "batch", unlimited: Router.ScopeOf<Router.Unlimited> = "prefix"
     // @ts-expect-error the widest of them, not the narrowest
     const narrow: Router.ScopeOf<Router.Router> = "token"
     // @ts-expect-error a prefix router is no token router
     const wrong: "token" = Router.scope(Router.prefix({ active: 2 }))
-    expect([unknown, narrow, wrong]).toEqual(["prefix", "token", "prefix"])
+    expect([unknown, unlimited, narrow, wrong]).toEqual(["batch", "prefix", "token", "prefix"])
+    const batch: "batch" = Router.scope(Router.limited(Router.prefix({ active: 2 }), { perExpert: 1, scope: "batch" }))
+    const sequence: "sequence" = Router.scope(Router.limited(Router.topK({ active: 2 }), { perExpert: 1, scope: "sequence" }))
+    expect([batch, sequence]).toEqual(["batch", "sequence"])
+  })
+  test("isolation: a router in whose decisions others have a say is refused by the types, and at run time by name", async () => {
+    const serve = <const R extends Router.Router>(router: R & Router.Isolated<R>): Router.Router => router
+    const shared = Router.limited(Router.topK({ active: 2 }), { perExpert: 1.25, scope: "batch" }), padded = Router.limited(Router.topK({ active: 2 }), { perExpert: 1.25, scope: "sequence" })
+    const read: Router.Router = await Effect.runPromise(Router.decode(JSON.parse(JSON.stringify(Router.prefix({ active: 1 })))))
+    serve(Router.topK({ active: 2 }))
+    serve(Router.likelihood())
+    serve(routers.mixtral.router)
+    // @ts-expect-error other sequences of the batch take the places
+    serve(shared)
+    // @ts-expect-error how many places there are depends on the padding
+    serve(padded)
+    // @ts-expect-error the same, as a row of the table
+    serve(routers.switchCapacity.router)
+    // @ts-expect-error from JSON: the type does not tell
+    serve(read)
+    expect(serve(await Effect.runPromise(Router.isolated(read)))).toEqual(Router.prefix({ active: 1 }))
+    expect(await failure(Router.isolated(shared))).toMatchObject({ _tag: "RouterError", at: "router.capacity", problem: "which visits are dropped depends on the other sequences of the batch" })
+    expect((await failure(Router.isolated(padded, "the model's router"))).message).toMatch(/^the model's router\.capacity: .*padded\. Leave capacity out/)
   })
   test("which logits the loss trains", () => {
     expect(Router.gradient(Router.topK({ active: 1, weight: "renorm" }), 4)).toBe("none")

@@ -1,6 +1,6 @@
 /**
  * A router is plain data: who decides together (unit), how well an expert suits (score), which experts are kept (select) and how they
- * are mixed (weight). `route` executes it; what it reads, how many experts it keeps and what it trains are inferred from the data.
+ * are mixed (weight); capacity, if given, bounds how many visits an expert takes. `route` executes it; what it reads, how many experts it keeps and what it trains are inferred from the data.
  *
  * Being JSON it lives in `Model.feedForward.router`, compares by value and travels with the checkpoint.
  */
@@ -36,13 +36,16 @@ export const Select: Schema.Codec<Select> = Schema.Union([
 ])
 /** Weights of the kept: their probability among all experts, that divided by its sum over the kept, or the softmax of the kept logits. */
 export const Weight = Schema.Literals(["prob", "renorm", "softmaxKept"])
+/** Each expert takes `perExpert` times its equal share of a window's visits, those of earlier tokens first; the others get weight zero. Left out: nothing is dropped. */
+export const Capacity = Schema.Struct({ perExpert: positive, scope: Schema.Literals(["batch", "sequence"]), priority: Schema.Literal("position"), overflow: Schema.Literal("drop") })
 
 /** The router as data: its encoded form is itself. */
-export const Router = Schema.Struct({ unit: Unit, score: Score, select: Select, weight: Weight })
+export const Router = Schema.Struct({ unit: Unit, score: Score, select: Select, weight: Weight, capacity: Schema.optionalKey(Capacity) })
 export type Router = typeof Router.Type
 export type Unit = typeof Unit.Type
 export type Score = typeof Score.Type
 export type Weight = typeof Weight.Type
+export type Capacity = typeof Capacity.Type
 
 /** A router that cannot be: where in its description, what is wrong, what to do. */
 export class RouterError extends Schema.TaggedError<RouterError>()("RouterError", { at: Schema.String, problem: Schema.String, remedy: Schema.String }) {
@@ -78,17 +81,32 @@ export const likelihood = (options: { readonly decay?: number; readonly temperat
   unit: { of: "token" }, score: { by: "likelihood", decay: options.decay ?? 1, temperature: options.temperature ?? 1 },
   select: options.active === undefined ? { keep: "all" } : { keep: "top", active: options.active }, weight: options.weight ?? "renorm"
 }) as const satisfies Router
+/** The same router, whose experts take at most `perExpert` times their equal share of the visits of a batch or of a sequence; what is over is dropped. */
+export const limited = <const R extends Router, const S extends Capacity["scope"]>(router: R, options: { readonly perExpert: number; readonly scope: S }) =>
+  ({ ...router, capacity: { ...options, priority: "position", overflow: "drop" } }) as Omit<R, "capacity"> & { readonly capacity: Omit<Capacity, "scope"> & { readonly scope: S } }
 
 // ---- what follows from the data
 /** What a decision about a token reads besides that token, from least to most. */
 export type Scope = "token" | "prefix" | "sequence" | "batch"
 type Reads<T> = T extends { readonly of: "prefix" } | { readonly by: "likelihood" } ? "prefix" : "token"
 type Widest<S extends Scope> = "batch" extends S ? "batch" : "sequence" extends S ? "sequence" : "prefix" extends S ? "prefix" : "token"
+type Shares<R extends Router> = "capacity" extends keyof R ? WindowOf<R["capacity"]> : "token"
+type WindowOf<C> = C extends { readonly scope: infer S extends Scope } ? S : "token"
 /** The scope as a type: of a router that is not known literally, the widest it may be. */
-export type ScopeOf<R extends Router> = Widest<Reads<R["unit"]> | Reads<R["score"]>>
+export type ScopeOf<R extends Router> = Widest<Reads<R["unit"]> | Reads<R["score"]> | Shares<R>>
 /** The scope inferred from the description. */
 export const scope = <const R extends Router>(router: R): Router extends R ? Scope : ScopeOf<R> =>
-  (router.unit.of === "prefix" || router.score.by === "likelihood" ? "prefix" : "token") as Router extends R ? Scope : ScopeOf<R>
+  (router.capacity?.scope ?? (router.unit.of === "prefix" || router.score.by === "likelihood" ? "prefix" : "token")) as Router extends R ? Scope : ScopeOf<R>
+/** The router's type, if it is known that no decision reads another sequence of the batch nor a later token or how many there are; `never` otherwise. */
+export type Isolated<R extends Router> = ScopeOf<R> extends "token" | "prefix" ? R : never
+/** Any router without a capacity: what `isolated` makes of one read from JSON. */
+export type Unlimited = Router & { readonly capacity?: never }
+/** The router, where its decisions about a token follow from that token and those before it. Fails: `RouterError` where a capacity lets others in. */
+export const isolated = (router: Router, at = "router"): Effect.Effect<Unlimited, RouterError> => router.capacity === undefined ? Effect.succeed(router as Unlimited)
+  : Effect.fail(new RouterError({
+    at: `${at}.capacity`, problem: router.capacity.scope === "batch" ? "which visits are dropped depends on the other sequences of the batch" : "which visits are dropped depends on how long the sequence is padded",
+    remedy: "Leave capacity out where isolation is asked for: nothing is then dropped."
+  }))
 
 /** What a selection keeps: these experts first, in this order, then so many of the best of the others. */
 export const kept = (select: Select, experts: number): { readonly first: ReadonlyArray<number>; readonly top: number } => {

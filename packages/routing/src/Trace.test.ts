@@ -72,6 +72,14 @@ describe("Trace.capture", () => {
       found.forEach(({ logit, weight }, row) => expect([Math.abs(weight - expected[row]!.weight) < 1e-4, Math.abs(logit - expected[row]!.logit) < 1e-4]).toEqual([true, true]))
     }
   }, 60_000)
+  test("what finds its expert full is marked, and weighs nothing", async () => {
+    const { table } = await Effect.runPromise(capture(Router.limited(Router.topK({ active: 2, weight: "prob" }), { perExpert: 0.75, scope: "sequence" }), { split: "report", tokens: 1000 }))
+    const rows = Table.rows(table), dropped = rows.filter((row) => row.dropped)
+    expect(dropped.length).toBeGreaterThan(0)
+    expect(dropped.every(({ weight }) => weight === 0)).toBe(true)
+    expect(rows.filter((row) => !row.dropped).every(({ weight }) => weight > 0)).toBe(true)
+    expect(rows.filter(({ position }) => position < 2).some((row) => row.dropped)).toBe(false) // room for ⌈0.75 · 16 · 2 / 4⌉ = 6
+  })
   test("a likelihood router's trace has all experts, the first token undecided", async () => {
     const { table } = await Effect.runPromise(capture(Router.likelihood(), { split: "report", tokens: 10 }, { sea: texts.sea }))
     const first = Table.rows(table).slice(0, experts)

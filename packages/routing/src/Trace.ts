@@ -34,10 +34,10 @@ const programOf = (mixture: Mixture, options: Options, replicas: number) => Effe
   const program = Recording.record(() => LanguageModel.forward(self, ids).decisions.map(seen), { replicas })
   return { self, ids, program }
 })
-/** The numbers of a decision that a trace keeps: experts, weights, logits of the chosen, each [rows, active]. */
-const seen = ({ experts, layer, logits, weights }: Decision) => {
+/** The numbers of a decision that a trace keeps: experts, weights, logits of the chosen, each [rows, active], and what was dropped where something can be. */
+const seen = ({ dropped, experts, layer, logits, weights }: Decision) => {
   const kept = (tensor: Tensor.Tensor, name: string) => Op.keep(tensor, `${name} of layer ${layer}`, { sharded: true })
-  return { experts: kept(experts, "experts"), weights: kept(weights, "weights"), logits: kept(Op.gatherColumns(logits, experts), "logits") }
+  return { experts: kept(experts, "experts"), weights: kept(weights, "weights"), logits: kept(Op.gatherColumns(logits, experts), "logits"), ...dropped === undefined ? {} : { dropped: kept(dropped, "dropped") } }
 }
 
 /** The windows to be run, each with its domain; `tokens` are shared equally among the domains. */
@@ -90,12 +90,12 @@ export const capture = Stage.make("trace/capture", {
       batch.forEach(({ window }, row) => fed.set(window.ids, row * self.tokens))
       yield* arena.upload(ids, fed)
       yield* arena.submit(program)
-      const read = yield* Effect.forEach(program.outputs, (layer) => Effect.all({ experts: arena.read(layer.experts), weights: arena.read(layer.weights), logits: arena.read(layer.logits) }))
+      const read = yield* Effect.forEach(program.outputs, (layer) => Effect.all({ experts: arena.read(layer.experts), weights: arena.read(layer.weights), logits: arena.read(layer.logits), dropped: layer.dropped === undefined ? Effect.succeed(undefined) : arena.read(layer.dropped) }))
       batch.forEach(({ domain, window }, row) => {
-        for (let i = window.from; i < window.length; i++) read.forEach(({ experts, logits, weights }, layer) => {
+        for (let i = window.from; i < window.length; i++) read.forEach(({ dropped, experts, logits, weights }, layer) => {
           for (let rank = 0; rank < active; rank++) {
             const slot = (row * self.tokens + i) * active + rank
-            rows.push({ domain, document: window.document, position: window.position + i - window.from, token: window.ids[i]!, layer, rank, expert: experts[slot]!, weight: weights[slot]!, logit: logits[slot]! })
+            rows.push({ domain, document: window.document, position: window.position + i - window.from, token: window.ids[i]!, layer, rank, expert: experts[slot]!, weight: weights[slot]!, logit: logits[slot]!, dropped: dropped?.[slot] ?? 0 })
           }
         })
         done += window.length - window.from
@@ -112,21 +112,20 @@ const sum = (lengths: ReadonlyArray<number>): number => lengths.reduce((total, l
 /** Bytes of one row in the Arrow file: two dictionary indices, three u32, two u16, one u8, two f32, one bit. */
 const bytesPerRow = 2 * 4 + 3 * 4 + 2 * 2 + 1 + 2 * 4 + 1 / 8
 
-interface Row { readonly domain: number; readonly document: number; readonly position: number; readonly token: number; readonly layer: number; readonly rank: number; readonly expert: number; readonly weight: number; readonly logit: number }
+interface Row { readonly domain: number; readonly document: number; readonly position: number; readonly token: number; readonly layer: number; readonly rank: number; readonly expert: number; readonly weight: number; readonly logit: number; readonly dropped: number }
 /** The table's columns, filled row by row. */
 const columns = (length: number) => {
   const domain = new Int32Array(length), document = new Uint32Array(length), position = new Uint32Array(length), token = new Uint32Array(length)
-  const layer = new Uint16Array(length), rank = new Uint8Array(length), expert = new Uint16Array(length), weight = new Float32Array(length), logit = new Float32Array(length)
-  const into = { domain, document, position, token, layer, rank, expert, weight, logit }
+  const layer = new Uint16Array(length), rank = new Uint8Array(length), expert = new Uint16Array(length), weight = new Float32Array(length), logit = new Float32Array(length), dropped = new Uint8Array(length)
+  const into = { domain, document, position, token, layer, rank, expert, weight, logit, dropped }
   let at = 0
   return {
     push: (row: Row) => {
       for (const name of Object.keys(into) as Array<keyof Row>) into[name][at] = row[name]
       at++
     },
-    /** Nothing is dropped: our layers have no capacity. */
     table: (run: string, domains: ReadonlyArray<string>) => Table.make(Tables.Trace, {
-      ...into, run: { names: [run], indices: new Int32Array(length) }, domain: { names: domains, indices: domain }, dropped: new Uint8Array(length)
+      domain: { names: domains, indices: domain }, document, position, token, layer, rank, expert, weight, logit, run: { names: [run], indices: new Int32Array(length) }, dropped
     })
   }
 }

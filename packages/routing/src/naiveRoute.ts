@@ -12,14 +12,16 @@ export interface NaiveInput {
   readonly tensors: Readonly<Record<string, ArrayLike<number>>>
   readonly scores?: ArrayLike<number>
 }
-export interface NaiveDecision { readonly logits: Array<number>; readonly probabilities: Array<number>; readonly experts: Array<number>; readonly weights: Array<number> }
+export interface NaiveDecision { readonly logits: Array<number>; readonly probabilities: Array<number>; readonly experts: Array<number>; readonly weights: Array<number>; readonly dropped: Array<number> }
 
 /** One decision per row, in order. */
 export const naiveRoute = (router: Router, input: NaiveInput): Array<NaiveDecision> => {
   const { batch, experts, hidden, scores, tensors, tokens, x } = input
   const decisions: Array<NaiveDecision> = []
+  let taken: Array<number> = []
   for (let sequence = 0; sequence < batch; sequence++) for (let token = 0; token < tokens; token++) {
     const row = sequence * tokens + token
+    if (row === 0 || (token === 0 && router.capacity?.scope === "sequence")) taken = Array.from({ length: experts }, () => 0)
     const seen = Array.from({ length: hidden }, () => 0)
     let total = 0
     for (let s = 0; s <= token; s++) {
@@ -43,7 +45,11 @@ export const naiveRoute = (router: Router, input: NaiveInput): Array<NaiveDecisi
     const chosen = [...fixedOf(router.select), ...bestOf(router.select, logits)]
     const weights = chosen.map((e) => probabilities[e]!), kept = chosen.map((e) => Math.exp(logits[e]! - Math.max(...chosen.map((other) => logits[other]!))))
     const norm = (values: ReadonlyArray<number>) => values.map((value) => value / values.reduce((a, b) => a + b))
-    decisions.push({ logits, probabilities, experts: chosen, weights: router.weight === "prob" ? weights : router.weight === "renorm" ? norm(weights) : norm(kept) })
+    const weighed = router.weight === "prob" ? weights : router.weight === "renorm" ? norm(weights) : norm(kept)
+    // a queue at each expert's door: who comes when its room is taken goes away
+    const room = router.capacity === undefined ? Infinity : router.capacity.perExpert * chosen.length * tokens * (router.capacity.scope === "batch" ? batch : 1) / experts
+    const dropped = chosen.map((e) => taken[e]!++ < room ? 0 : 1)
+    decisions.push({ logits, probabilities, experts: chosen, weights: weighed.map((weight, rank) => dropped[rank] === 1 ? 0 : weight), dropped })
   }
   return decisions
 }

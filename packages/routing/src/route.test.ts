@@ -2,11 +2,12 @@ import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals
 import { Random } from "@switchyard/core"
 import { type Device, plainDevice, Tensor } from "@switchyard/gpu"
 import fc from "fast-check"
+import type { Decision } from "./Decision.ts"
 import { naiveRoute } from "./naiveRoute.ts"
 import { devices, openDevice } from "./openDevice.ts"
 import { route } from "./route.ts"
 import * as Router from "./Router.ts"
-import { routers } from "./routers.ts"
+import { type Named, routers } from "./routers.ts"
 import { runOnce } from "./runOnce.ts"
 
 const text = `The Software is provided "as is", without warranty of any kind; 它在第一行。 Call me Ishmael. Some years ago, never mind how long precisely, having little`
@@ -28,10 +29,10 @@ const decide = async (device: Device.Service, router: Router.Router, numbers = x
   const tensors = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, Tensor.kept(shape, { label: name })]))
   const given = [{ tensor: input, data: numbers }, { tensor: scores, data: values.scores }, ...Object.entries(tensors).map(([name, tensor]) => ({ tensor, data: values[name as "weight"] }))]
   const read = await runOnce(device, given, () => {
-    const { active: _, layer: __, ...decision } = route(router, input, { batch, tokens, experts, tensors, ...router.score.by === "likelihood" ? { scores } : {} })
-    return decision
+    const { active: _, layer: __, dropped, ...decision } = route(router, input, { batch, tokens, experts, tensors, ...router.score.by === "likelihood" ? { scores } : {} })
+    return { ...decision, ...dropped === undefined ? {} : { dropped } } as Readonly<Record<Exclude<keyof Decision, "active" | "layer" | "dropped">, Tensor.Tensor>>
   })
-  return read as typeof read & { experts: Uint32Array }
+  return read as typeof read & { experts: Uint32Array; dropped?: Float32Array }
 }
 const naive = (router: Router.Router) => naiveRoute(router, { x, batch, tokens, hidden, experts, tensors: values, ...router.score.by === "likelihood" ? { scores: values.scores } : {} })
 
@@ -48,12 +49,13 @@ describe.each(devices)("on device $name", ({ layer: open, precise }) => {
   beforeAll(async () => { opened = await openDevice(open()) })
   afterAll(() => opened?.close())
   const tolerance = precise ? 1e-9 : 2e-5
-  test.each(Object.entries(routers))("%s equals the per-token loop", async (_, { router }) => {
+  test.each(Object.entries<Named>(routers))("%s equals the per-token loop", async (_, { router }) => {
     const oracle = naive(router), found = await decide(device(), router)
     expect(apart(found.logits, oracle.flatMap(({ logits }) => logits))).toBeLessThan(tolerance * 10)
     expect(apart(found.probabilities, oracle.flatMap(({ probabilities }) => probabilities))).toBeLessThan(tolerance)
     expect([...found.experts]).toEqual(oracle.flatMap(({ experts }) => experts))
     expect(apart(found.weights, oracle.flatMap(({ weights }) => weights))).toBeLessThan(tolerance)
+    expect(found.dropped === undefined ? undefined : [...found.dropped]).toEqual(router.capacity === undefined ? undefined : oracle.flatMap(({ dropped }) => dropped))
     expect([...found.load]).toEqual(Array.from({ length: experts }, (_, e) => oracle.flatMap(({ experts }) => experts).filter((each) => each === e).length))
   })
   test("order lists slots by expert and row; places is its inverse; offsets bound each expert", async () => {
@@ -96,6 +98,33 @@ describe("laws", () => {
         else expect(sum).toBeLessThan(1)
       }
     }), { numRuns: 15, seed: 2 })
+  })
+  const windows = fc.record({ perExpert: fc.constantFrom(0.3, 0.5, 1, 1.25, 6), scope: fc.constantFrom("batch" as const, "sequence" as const) })
+  test("capacity: any combination equals queues at the experts' doors, and no expert takes more than it has room for", async () => {
+    let dropped = 0
+    await fc.assert(fc.asyncProperty(any, windows, async (unlimited, window) => {
+      const router: Router.Router = Router.limited(unlimited, window)
+      const oracle = naive(router), found = await decide(plainDevice({ precision: "f64" }), router), active = Router.active(router, experts)
+      expect([...found.dropped!]).toEqual(oracle.flatMap(({ dropped }) => dropped))
+      expect(apart(found.weights, oracle.flatMap(({ weights }) => weights))).toBeLessThan(1e-9)
+      const sequences = window.scope === "batch" ? 1 : batch, room = Math.ceil(window.perExpert * rows / sequences * active / experts)
+      const taken = Array.from({ length: sequences * experts }, () => 0)
+      found.experts.forEach((expert, slot) => { if (found.dropped![slot] === 0) taken[Math.floor(slot / (found.experts.length / sequences)) * experts + expert]!++ })
+      expect(Math.max(...taken)).toBeLessThanOrEqual(room)
+      dropped += [...found.dropped!].filter((each) => each === 1).length
+    }), { numRuns: 25, seed: 4 })
+    expect(dropped).toBeGreaterThan(100)
+  })
+  test("capacity: with room for all the weights are those without; over a sequence other sequences change nothing, over a batch earlier ones do", async () => {
+    const router = Router.topK({ active: 2 }), last = (weights: ArrayLike<number>) => Array.from(weights).slice((rows - tokens) * 2)
+    expect((await decide(plainDevice(), Router.limited(router, { perExpert: experts, scope: "batch" }))).weights).toEqual((await decide(plainDevice(), router)).weights)
+    const other = x.map((value, i) => i < (rows - tokens) * hidden ? x[i % hidden + (rows - tokens) * hidden]! : value) // all earlier rows ask what the last sequence's first row asks
+    const moved = async (scope: "batch" | "sequence") => {
+      const limited = Router.limited(router, { perExpert: 1, scope })
+      return apart(last((await decide(plainDevice(), limited, other)).weights), last((await decide(plainDevice(), limited)).weights))
+    }
+    expect(await moved("sequence")).toBe(0)
+    expect(await moved("batch")).toBeGreaterThan(0.3)
   })
   test("nesting: all keeps what the top of all keeps; renorm weighs as softmaxKept", async () => {
     const all = await decide(plainDevice(), Router.all()), top = await decide(plainDevice(), { ...Router.all(), select: { keep: "top", active: experts } })

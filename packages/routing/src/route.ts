@@ -1,10 +1,11 @@
 /**
- * Records what a router decides for a batch of rows: pool → score → select → weigh → sort by expert. No number is read back: every later
+ * Records what a router decides for a batch of rows: pool → score → select → weigh → drop → sort by expert. No number is read back: every later
  * step takes its rows per expert from `offsets`, on the device.
  *
  * Shapes: x [rows, hidden], rows = batch · tokens; `scores` [rows, experts] are logits made elsewhere (likelihood routers).
  */
 import { Op, type Tensor } from "@switchyard/gpu"
+import { dropped } from "./capacity.ts"
 import { choose } from "./choose.ts"
 import type { Decision } from "./Decision.ts"
 import * as Router from "./Router.ts"
@@ -28,9 +29,11 @@ export const route = (router: Router.Router, x: Tensor.Tensor, options: RouteOpt
   const probabilities = Op.softmax(logits)                                // [rows, experts]
   const experts = choose(logits, router.select)                           // u32 [rows, active]
   // p / Σ p over the kept is the softmax of the kept logits: one form for both, which no underflow can divide by zero
-  const weights = router.weight === "prob" ? Op.gatherColumns(probabilities, experts) : Op.softmax(Op.gatherColumns(logits, experts)) // [rows, active]
+  const wanted = router.weight === "prob" ? Op.gatherColumns(probabilities, experts) : Op.softmax(Op.gatherColumns(logits, experts)) // [rows, active]
+  const over = router.capacity === undefined ? undefined : dropped(router.capacity, experts, wanted, { ...options, experts: count }) // [rows, active]
+  const weights = over === undefined ? wanted : Op.multiply(wanted, Op.affine(over, { scale: -1, shift: 1 })) // a dropped visit adds nothing; the others' weights stay
   const { offsets, order } = Op.countingSort(experts, count)              // u32 [experts + 1], u32 [slots]
-  return { layer, active, logits, probabilities, experts, weights, order, offsets, places: Op.invert(order), load: Op.segmentLengths(offsets) }
+  return { layer, active, logits, probabilities, experts, weights, order, offsets, places: Op.invert(order), load: Op.segmentLengths(offsets), ...over === undefined ? {} : { dropped: over } }
 }
 
 const logitsOf = (router: Router.Router, x: Tensor.Tensor, options: RouteOptions): Tensor.Tensor => {

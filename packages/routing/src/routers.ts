@@ -1,6 +1,6 @@
 /**
- * Routers of published systems as data: what they decide, without the capacities, losses and noise that they train with (losses are in
- * Balance.ts). Each row is routed over real tokens and compared with a per-token loop in route.test.ts.
+ * Routers of published systems as data: what they decide, without the losses and noise that they train with (losses are in
+ * Balance.ts), and without capacities where the name does not say so. Each row is routed over real tokens and compared with a per-token loop in route.test.ts.
  */
 import * as Router from "./Router.ts"
 
@@ -16,6 +16,10 @@ export const routers = {
   switch: { router: Router.topK({ active: 1, weight: "prob" }), paper: "Fedus, Zoph, Shazeer, Switch Transformers, 2021" },
   /** Two, their probabilities divided by their sum; without GShard's capacity. */
   gshard: { router: Router.topK({ active: 2, weight: "renorm" }), paper: "Lepikhin et al., GShard, 2020" },
+  /** The best one, dropped where its expert has taken 1.25 times its share of the batch: other people's rows decide. */
+  switchCapacity: { router: Router.limited(Router.topK({ active: 1, weight: "prob" }), { perExpert: 1.25, scope: "batch" }), paper: "Fedus, Zoph, Shazeer, Switch Transformers, 2021" },
+  /** Two, each expert with its equal share of every sequence and no more. */
+  gshardCapacity: { router: Router.limited(Router.topK({ active: 2, weight: "renorm" }), { perExpert: 1, scope: "sequence" }), paper: "Lepikhin et al., GShard, 2020; a group of tokens is a sequence, and second choices queue with the first" },
   /** A shared expert for all tokens, probabilities as they are. */
   deepSeekMoE: { router: Router.shared({ shared: [0], active: 2 }), paper: "Dai et al., DeepSeekMoE, 2024; its shared expert has weight 1, ours its probability" },
   /** Every expert for every token. */
