@@ -4,7 +4,7 @@
 import { Checkpoint, Tokenizer } from "@switchyard/core"
 import { Newborn } from "@switchyard/routing"
 import { Effect } from "effect"
-import { type ChildProcess, spawn } from "node:child_process"
+import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import { createHash } from "node:crypto"
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
@@ -18,13 +18,18 @@ export const tiny = { family: "llama", vocabulary: Tokenizer.bytes().vocabulary,
 /** Writes it in bf16, as the committed seed is. */
 export const writeTiny = (folder: string): Promise<void> => Effect.runPromise(Checkpoint.write(Checkpoint.make({ model: tiny, weights: Newborn.weights(tiny, 0), tokenizer: Tokenizer.bytes() }), folder, { dtype: "BF16" }))
 
+/** Root may write anywhere: there a program that must not runs as nobody. Undefined for everybody else. */
+export const nobody = process.getuid?.() === 0 ? 65_534 : undefined
+/** Whether nobody can read this checkout at all. */
+export const readable = nobody === undefined || spawnSync(process.execPath, ["-e", `require("node:fs").readFileSync(${JSON.stringify(program)})`], { uid: nobody, gid: nobody }).status === 0
+
 export interface Ended { readonly code: number | null; readonly out: string; readonly err: string }
 export interface Started { readonly child: ChildProcess; readonly ended: Promise<Ended>; readonly err: () => string }
 
 /** The quickstart, small, as a user starts it. */
 export const start = (verb: string, options: ReadonlyArray<string>, user?: number): Started => {
   const child = spawn(process.execPath, ["--import", "tsx", "--conditions=@switchyard/source", program, verb, "--small", ...options],
-    { cwd: root, env: { ...process.env, NO_COLOR: "1" }, stdio: ["ignore", "pipe", "pipe"], ...user === undefined ? {} : { uid: user, gid: user } })
+    { cwd: root, env: { ...process.env, NO_COLOR: "1", FORCE_COLOR: undefined }, stdio: ["ignore", "pipe", "pipe"], ...user === undefined ? {} : { uid: user, gid: user } })
   let out = "", err = ""
   child.stdout!.on("data", (chunk: Buffer) => { out += chunk.toString() })
   child.stderr!.on("data", (chunk: Buffer) => { err += chunk.toString() })
