@@ -5,11 +5,12 @@ import { Command } from "effect/cli"
 import { readFileSync } from "node:fs"
 import { command as bench } from "./bench.ts"
 import { command as compare } from "./compare.ts"
+import { command as isolation } from "./isolation.ts"
 import { command as perplexity } from "./perplexity.ts"
 import { command as routing } from "./routing.ts"
 
 const json = (path: string) => JSON.parse(readFileSync(new URL(`../../${path}`, import.meta.url), "utf8"))
-const targets = { perplexity, compare, routing, bench } as const
+const targets = { perplexity, compare, routing, isolation, bench } as const
 
 describe("nx", () => {
   test.each(Object.entries(targets))("shows every flag of eval:%s, passes all arguments on, and never answers from its cache", async (name, command) => {
