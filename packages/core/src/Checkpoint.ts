@@ -13,6 +13,8 @@ import { configText } from "./configText.ts"
 import * as Dtype from "./Dtype.ts"
 import * as Family from "./Family.ts"
 import * as File from "./File.ts"
+import type { GgufError } from "./GgufHeader.ts"
+import { ggufModel } from "./ggufModel.ts"
 import * as Model from "./Model.ts"
 import { modelCard } from "./modelCard.ts"
 import * as Safetensors from "./Safetensors.ts"
@@ -65,7 +67,7 @@ export class FolderError extends Schema.TaggedError<FolderError>()("FolderError"
   override get message() { return `${this.folder}: ${this.problem}. Remedy: ${this.remedy}.` }
 }
 export type CheckpointError =
-  | Family.ConfigError | Family.UnknownFamily | TensorMismatch | Tokenizer.TokenizerError | Safetensors.SafetensorsError | File.FileError | FolderError
+  | Family.ConfigError | Family.UnknownFamily | TensorMismatch | Tokenizer.TokenizerError | Safetensors.SafetensorsError | File.FileError | FolderError | GgufError
 
 /** Number of weights, from the header alone. */
 export const parameters = (header: Pick<Header<Form>, "model">): number => Model.parameters(header.model)
@@ -126,23 +128,41 @@ const readConfig = (path: string): Effect.Effect<Readonly<Record<string, StrictJ
     }
   }))
 
+/** Options: `families`, the table of known ones, say `[...Family.families, mine]`; `tokenizer`, instead of the one that stands with the model. */
+export interface OpenOptions {
+  readonly families?: Family.Table
+  readonly tokenizer?: Tokenizer.Tokenizer
+}
+
+/** Why a tokenizer does not go with a model, if it does not. */
+const unfit = (file: string, tokenizer: Tokenizer.Tokenizer, model: Model.Model): Effect.Effect<void, Tokenizer.TokenizerError> =>
+  tokenizer.vocabulary <= model.vocabulary ? Effect.void : Effect.fail(new Tokenizer.TokenizerError({
+    file, problem: `it has ${tokenizer.vocabulary} ids, the embedding only ${model.vocabulary} rows`,
+    remedy: "use the tokenizer that the model was trained with; fewer ids than rows would be fine"
+  }))
+
+/** Opens a GGUF file; its tensors are dequantised when they are read. */
+const openGguf = (path: string, options: OpenOptions): Effect.Effect<Any, CheckpointError> =>
+  Effect.gen(function*() {
+    const parts = yield* ggufModel(path, options)
+    yield* unfit(path, parts.tokenizer, parts.model)
+    return make(parts)
+  })
+
 /**
- * Opens a folder in the layout of a known family or in our own; reads headers only. Options: `families`, the table of known ones, say
- * `[...Family.families, mine]`. Fails: CheckpointError naming the file and what is wrong with it.
+ * Opens a folder in the layout of a known family or in our own, or a file `….gguf`; reads headers only. Options: see OpenOptions.
+ * Fails: CheckpointError naming the file and what is wrong with it.
  */
-export const open = (folder: string, { families = Family.families }: { readonly families?: Family.Table } = {}): Effect.Effect<Any, CheckpointError> =>
+export const open = (folder: string, options: OpenOptions = {}): Effect.Effect<Any, CheckpointError> => folder.endsWith(".gguf") ? openGguf(folder, options) : openFolder(folder, options)
+
+const openFolder = (folder: string, { families = Family.families, tokenizer: given }: OpenOptions): Effect.Effect<Any, CheckpointError> =>
   Effect.gen(function*() {
     const file = join(folder, "config.json"), config = yield* readConfig(file)
     const model = yield* Family.readConfig(file, config, families)
     const layout = config["model_type"] === Family.own ? undefined : Family.find(model.family, families)
     const weights = yield* bindTensors(folder, layout, model, yield* Weights.fromFolder(folder))
-    const tokenizer = yield* Tokenizer.fromFolder(folder)
-    if (tokenizer.vocabulary > model.vocabulary) {
-      return yield* new Tokenizer.TokenizerError({
-        file: join(folder, "tokenizer.json"), problem: `it has ${tokenizer.vocabulary} ids, the embedding only ${model.vocabulary} rows`,
-        remedy: "use the tokenizer that the model was trained with; fewer ids than rows would be fine"
-      })
-    }
+    const tokenizer = given ?? (yield* Tokenizer.fromFolder(folder))
+    yield* unfit(join(folder, "tokenizer.json"), tokenizer, model)
     const present = yield* File.attempt("read", folder, () => readdir(folder))
     const sideFiles: Record<string, Uint8Array> = {}
     for (const name of sideFileNames) if (present.includes(name)) sideFiles[name] = yield* File.attempt("read", join(folder, name), async () => new Uint8Array(await readFile(join(folder, name))))

@@ -1,0 +1,76 @@
+/**
+ * GGUF's architectures as data: which family of `families.ts` each is, how it names its tensors, and its metadata keys with the keys of
+ * config.json that say the same. A new architecture is a new row; the code that reads rows is in `ggufModel.ts`. llama.cpp's words stay here.
+ */
+import type { Family } from "./families.ts"
+
+export interface Architecture {
+  /** `general.architecture` */
+  readonly name: string
+  /** The family of a file without experts, and of one with them. */
+  readonly dense?: string
+  readonly mixture?: string
+  /** Rows of query and key are stored with the two halves of every head interleaved, as the first Llama rotated them. */
+  readonly interleaved: boolean
+  readonly names: Family["names"]
+  readonly alternatives: Family["alternatives"]
+  /** Key, after the architecture's name and a dot → key of config.json. */
+  readonly keys: Readonly<Record<string, string>>
+  /** Keys whose value is already told by another; it must be that one's. */
+  readonly repeated: Readonly<Record<string, string>>
+}
+
+const decoder: Family["names"] = [
+  ["embedding", "token_embd.weight"],
+  ["norm", "output_norm.weight"],
+  ["head", "output.weight"],
+  ["layers.{l}.attention.norm", "blk.{l}.attn_norm.weight"],
+  ["layers.{l}.attention.query", "blk.{l}.attn_q.weight"],
+  ["layers.{l}.attention.key", "blk.{l}.attn_k.weight"],
+  ["layers.{l}.attention.value", "blk.{l}.attn_v.weight"],
+  ["layers.{l}.attention.output", "blk.{l}.attn_output.weight"],
+  ["layers.{l}.feedForward.norm", "blk.{l}.ffn_norm.weight"],
+  ["layers.{l}.feedForward.gate", "blk.{l}.ffn_gate.weight"],
+  ["layers.{l}.feedForward.up", "blk.{l}.ffn_up.weight"],
+  ["layers.{l}.feedForward.down", "blk.{l}.ffn_down.weight"]
+]
+/** The first files of Mixtral held one tensor for each expert. */
+const experts: Family["names"] = [
+  ["layers.{l}.router.weight", "blk.{l}.ffn_gate_inp.weight"],
+  ["layers.{l}.experts.{e}.gate", "blk.{l}.ffn_gate.{e}.weight"],
+  ["layers.{l}.experts.{e}.up", "blk.{l}.ffn_up.{e}.weight"],
+  ["layers.{l}.experts.{e}.down", "blk.{l}.ffn_down.{e}.weight"]
+]
+/** All experts of a layer in one tensor, [experts, out, in]. */
+const stacked: Family["alternatives"] = [
+  { canonical: "layers.{l}.experts.{e}.gate", file: "blk.{l}.ffn_gate_exps.weight", part: 0, parts: 1 },
+  { canonical: "layers.{l}.experts.{e}.up", file: "blk.{l}.ffn_up_exps.weight", part: 0, parts: 1 },
+  { canonical: "layers.{l}.experts.{e}.down", file: "blk.{l}.ffn_down_exps.weight", part: 0, parts: 1 }
+]
+
+const llama: Architecture = {
+  name: "llama", dense: "llama", mixture: "mixtral", interleaved: true,
+  names: [...decoder, ...experts],
+  alternatives: stacked,
+  keys: {
+    "context_length": "max_position_embeddings", "embedding_length": "hidden_size", "block_count": "num_hidden_layers", "feed_forward_length": "intermediate_size",
+    "attention.head_count": "num_attention_heads", "attention.head_count_kv": "num_key_value_heads", "attention.key_length": "head_dim",
+    "attention.layer_norm_rms_epsilon": "rms_norm_eps", "rope.freq_base": "rope_theta", "expert_count": "num_local_experts", "expert_used_count": "num_experts_per_tok"
+  },
+  repeated: { "vocab_size": "vocab_size", "rope.dimension_count": "head_dim", "attention.value_length": "head_dim" }
+}
+
+const biases: Family["names"] = [
+  ["layers.{l}.attention.queryBias", "blk.{l}.attn_q.bias"],
+  ["layers.{l}.attention.keyBias", "blk.{l}.attn_k.bias"],
+  ["layers.{l}.attention.valueBias", "blk.{l}.attn_v.bias"]
+]
+const norms: Family["names"] = [
+  ["layers.{l}.attention.queryNorm", "blk.{l}.attn_q_norm.weight"],
+  ["layers.{l}.attention.keyNorm", "blk.{l}.attn_k_norm.weight"]
+]
+const { expert_count: _, expert_used_count: __, ...denseKeys } = llama.keys
+const qwen2: Architecture = { name: "qwen2", dense: "qwen2", interleaved: false, names: [...decoder, ...biases], alternatives: [], keys: denseKeys, repeated: llama.repeated }
+const qwen3: Architecture = { ...qwen2, name: "qwen3", dense: "qwen3", names: [...decoder, ...norms] }
+
+export const architectures: ReadonlyArray<Architecture> = [llama, qwen2, qwen3]
