@@ -42,7 +42,7 @@ const printed = async (args: ReadonlyArray<string>) => {
 
 describe("attacks", () => {
   test("no router of the table that reads a token or its prefix moves beyond 1e-5; a capacity that the batch shares moves far", async () => {
-    const { findings, report } = await running(Isolation.isolation({ model: Option.none(), limit: Option.some(10), seed: 0 }))
+    const { findings, report } = await Effect.runPromise(Effect.provide(Isolation.isolation({ model: Option.none(), limit: Option.some(10), seed: 0 }), Device.host({ workers: 0 })))
     expect(findings.map(({ name }) => name)).toEqual(Object.keys(routers))
     for (const { attacks, name, scope } of findings) {
       const most = Math.max(...attacks.map(({ change }) => change))
