@@ -114,6 +114,9 @@ export const start = async (program: Program, meta: { readonly url: string }): P
     command("graph", "the graph as Mermaid text; --json: the description", (pipeline, flags) => flags.json ? print(Pipeline.toJson(pipeline)) : Console.log(Pipeline.graph(pipeline)), false),
     command("verify", "hash every kept file again and compare with its provenance", verify, false)
   ]))
+  // `quickstart.ts --small` runs: only a word is a command, and --help and --version alone are the program's own
+  const first = process.argv[2]
+  if (first === undefined || first.startsWith("-") && !["--help", "-h", "--version", "-v", "--completions", "--wizard"].includes(first)) process.argv.splice(2, 0, "run")
   const main = Command.run(all, { version: options.version ?? "0.1.0" }).pipe(
     Effect.tapCause((cause) => Cause.hasInterruptsOnly(cause) || !Runtime.getErrorReported(Cause.squash(cause)) ? Effect.void : say(explain(cause))),
     Effect.provide(platform.services.layer)

@@ -72,6 +72,12 @@ describe("killed with SIGKILL", () => {
     }, 120_000)
 })
 
+test("without a command word it runs", async () => {
+  const { code, out } = await start("--json", ["--store", join(place, "wordless"), "--out", join(place, "wordless", "out")]).ended
+  expect(code).toBe(0)
+  expect(JSON.parse(out)).toMatchObject({ pipeline: "counting", stages: { run: 1, kept: 0 } })
+}, 120_000)
+
 test("a store in use is refused, Ctrl-C gives it back, and the stage goes on next time", async () => {
   forget()
   const first = run("shared", [], "step:4")
