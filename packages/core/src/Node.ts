@@ -4,6 +4,8 @@
 import { Effect, Schema } from "effect"
 import type { Artifact } from "./Artifact.ts"
 import type { Cost } from "./Cost.ts"
+import type { FileError } from "./File.ts"
+import type { HubError } from "./HubError.ts"
 import * as Key from "./Key.ts"
 
 declare const output: unique symbol
@@ -56,6 +58,8 @@ export interface Definition {
   readonly options: Schema.Codec<any, any>
   readonly output: Artifact<unknown> | Same
   readonly sides: Artifacts
+  /** What the options name outside: name → the version that stands there now. It counts in the key. */
+  readonly outside?: (options: any) => Effect.Effect<Readonly<Record<string, string>>, HubError | FileError>
   readonly describe: (headers: any, options: any) => Effect.Effect<{ readonly header: unknown; readonly sides?: Readonly<Record<string, unknown>>; readonly cost: Cost }, unknown>
   readonly run: (inputs: any, options: any, context: any) => Effect.Effect<any, unknown, any>
 }

@@ -10,6 +10,7 @@ import * as Plan from "./Plan.ts"
 import * as Json from "./PipelineJson.ts"
 import * as Run from "./Run.ts"
 import type { FileError } from "./File.ts"
+import type { HubError } from "./HubError.ts"
 import type * as Stage from "./Stage.ts"
 import type { Store, StoreError } from "./Store.ts"
 import * as Verify from "./Verify.ts"
@@ -55,7 +56,7 @@ export const run: <O extends Outputs>(self: Pipeline<O>, options?: Run.Options) 
 export const graph = (self: Pipeline<Outputs>): string => mermaid(self.outputs)
 
 /** Hashes every kept result of the pipeline again and compares it with its provenance: one row per stage. */
-export const verify = (self: Pipeline<Outputs>): Effect.Effect<ReadonlyArray<Verify.Verified>, FileError | StoreError, Store> => Verify.verify(self.outputs)
+export const verify = (self: Pipeline<Outputs>): Effect.Effect<ReadonlyArray<Verify.Verified>, FileError | HubError | StoreError, Store> => Verify.verify(self.outputs)
 
 /** The description as JSON; `fromJson` reads it back. */
 export const toJson = (self: Pipeline<Outputs>): Json.PipelineJson => Json.encode(self.name, self.outputs)

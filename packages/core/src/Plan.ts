@@ -8,6 +8,7 @@ import { join } from "node:path"
 import type { Cost } from "./Cost.ts"
 import * as Digest from "./Digest.ts"
 import { FileError } from "./File.ts"
+import type { HubError } from "./HubError.ts"
 import { before, calls, leaves, named, type Outputs } from "./Graph.ts"
 import * as Key from "./Key.ts"
 import { type Any, type Call, mapTree } from "./Node.ts"
@@ -95,7 +96,7 @@ const refuse = (stage: string, cost: Cost, limits: Limits): Effect.Effect<void, 
 export interface Keyed { readonly key: string; readonly files: Readonly<Record<string, string>> }
 
 /** The key of every call, by call id, and the hashes of the outside files that stand in it. */
-export const keys = (all: ReadonlyArray<Call>): Effect.Effect<ReadonlyMap<string, Keyed>, FileError, Store> => Effect.gen(function*() {
+export const keys = (all: ReadonlyArray<Call>): Effect.Effect<ReadonlyMap<string, Keyed>, FileError | HubError, Store> => Effect.gen(function*() {
   const { root } = yield* Store
   const seed = yield* Seed
   const cache = yield* Digest.cache(join(root, "hashes.json"))
@@ -104,7 +105,8 @@ export const keys = (all: ReadonlyArray<Call>): Effect.Effect<ReadonlyMap<string
     const { name, version, seeded } = call.stage, files: Record<string, string> = {}
     const inputs = Object.fromEntries(Object.entries(call.inputs).map(([input, tree]) => [input, mapTree(tree, (node) => keyOf(keyed, node))]))
     const options = yield* byContent(call.options, cache, name, files)
-    keyed.set(call.id, { key: Key.of({ stage: name, version, seed: seeded ? seed : null, options, inputs }), files })
+    const outside = call.stage.outside === undefined ? {} : { outside: yield* call.stage.outside(Schema.decodeUnknownSync(call.stage.options)(call.options)) }
+    keyed.set(call.id, { key: Key.of({ stage: name, version, seed: seeded ? seed : null, options, inputs, ...outside }), files: { ...files, ...outside.outside } })
   }
   yield* Effect.ignore(cache.save) // a store that cannot be written can still be planned with
   return keyed

@@ -9,6 +9,7 @@ import * as Key from "./Key.ts"
 import { keys } from "./Plan.ts"
 import { located, provenance, resultFolder, Store, type StoreError } from "./Store.ts"
 import type { FileError } from "./File.ts"
+import type { HubError } from "./HubError.ts"
 
 export interface Difference {
   /** `<port>/<file>`, or `inputs.<name>` where the input kept now is not the one this result was made from */
@@ -27,7 +28,7 @@ export interface Verified {
 const contents = (folder: string) => Effect.orElseSucceed(Digest.folder(folder), (): ReadonlyArray<Digest.Content> => [])
 
 /** One row per stage, inputs before users. */
-export const verify = (outputs: Outputs): Effect.Effect<ReadonlyArray<Verified>, StoreError | FileError, Store> => Effect.gen(function*() {
+export const verify = (outputs: Outputs): Effect.Effect<ReadonlyArray<Verified>, StoreError | FileError | HubError, Store> => Effect.gen(function*() {
   const { root } = yield* Store
   const all = calls(outputs), keyed = yield* keys(all), rows: Array<Verified> = []
   const now = new Map<string, string>()

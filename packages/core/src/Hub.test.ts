@@ -1,0 +1,312 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals"
+import { Effect, Exit } from "effect"
+import { execFileSync } from "node:child_process"
+import { createHash } from "node:crypto"
+import { chmodSync, existsSync, lstatSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http"
+import type { AddressInfo } from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as Checkpoint from "./Checkpoint.ts"
+import type { Event } from "./Event.ts"
+import { listening } from "./Event.ts"
+import * as Hub from "./Hub.ts"
+import * as hubCache from "./hubCache.ts"
+import * as Model from "./Model.ts"
+import * as Pipeline from "./Pipeline.ts"
+import * as Random from "./Random.ts"
+import * as Store from "./Store.ts"
+import * as Tokenizer from "./Tokenizer.ts"
+import * as Weights from "./Weights.ts"
+
+const run = <A, E>(effect: Effect.Effect<A, E>) => Effect.runPromise(effect)
+const failure = async <A, E extends Error>(effect: Effect.Effect<A, E>): Promise<Hub.HubError> => {
+  const error = Exit.findErrorOption(await Effect.runPromiseExit(effect))
+  if (error._tag === "None") throw new Error("it did not fail with a typed error")
+  expect(error.value).toMatchObject({ _tag: "HubError" })
+  return error.value as unknown as Hub.HubError
+}
+
+const id = "tiny/llama", commit = "0123456789abcdef0123456789abcdef01234567", moved = "f".repeat(40)
+const model = {
+  family: "llama", vocabulary: 260, hidden: 64, layers: 2, heads: 2, keyValueHeads: 1, headSize: 32, contextLength: 32, normEpsilon: 1e-5, ropeTheta: 10_000,
+  tiedEmbeddings: false, feedForward: { kind: "dense", inner: 128 }, extra: {}
+} as const
+const checkpoint = Checkpoint.make({
+  model, tokenizer: Tokenizer.bytes(),
+  weights: Weights.fromMemory(new Map(Model.tensors(model).map(({ name, shape }) => [name, { shape, data: Random.fillNormal(Random.make(1, name), new Float32Array(shape.reduce((a, b) => a * b, 1))) }])))
+})
+
+// ---- a server that plays the hub: the model's files, as large files (SHA-256) or small ones (git's SHA-1)
+interface Fault { drop?: number; corrupt?: boolean; ignoreRange?: boolean; status?: number; extra?: ReadonlyArray<object>; redirect?: boolean; busy?: number; linked?: string }
+let server: Server, endpoint: string, elsewhere: Server, elsewhereUrl: string, root: string, origin: string, cache: string
+let fault: Fault, log: Array<{ url: string; range: string | undefined; token: string | undefined; host: string }>, sha: string
+const gitHash = (content: Buffer) => createHash("sha1").update(`blob ${content.length}\0`).update(content).digest("hex")
+const sha256 = (content: Buffer) => createHash("sha256").update(content).digest("hex")
+const isLarge = (name: string) => /\.(safetensors|bin)$/.test(name)
+
+const answer = (request: IncomingMessage, response: ServerResponse, host: string): void => {
+  const url = new URL(request.url!, "http://x"), json = (value: unknown, status = 200, headers = {}) => response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(value))
+  log.push({ url: request.url!, range: request.headers.range, token: request.headers.authorization, host })
+  if (fault.busy !== undefined && fault.busy-- > 0) { json({}, 503); return }
+  if (fault.status !== undefined) { json({ error: "no" }, fault.status, fault.status === 404 ? {} : { "x-error-message": "Access to it is restricted" }); return }
+  const names = readdirSync(origin).sort(), [, ...parts] = url.pathname.split("/")
+  if (parts[0] === "api") {
+    if (parts.slice(1, 4).join("/") !== `models/${id}`) { json({ error: "Repository not found" }, 404); return }
+    if (parts[4] === "revision") { json({ id, sha }); return }
+    const entries = names.map((path) => {
+      const content = readFileSync(join(origin, path))
+      return { type: "file", path, size: content.length, oid: gitHash(content), ...isLarge(path) ? { oid: "e".repeat(40), lfs: { oid: sha256(content), size: content.length, pointerSize: 130 } } : {} }
+    })
+    const all = [{ type: "directory", oid: "d".repeat(40), size: 0, path: "original" }, ...entries, ...fault.extra ?? []]
+    // two pages, as the hub gives long lists
+    if (url.searchParams.get("cursor") === null) json(all.slice(0, 3), 200, { link: `<${endpoint}${url.pathname}?recursive=true&cursor=abc>; rel="next"` })
+    else json(all.slice(3))
+    return
+  }
+  const name = decodeURIComponent(parts.at(-1)!), content = readFileSync(join(origin, name)), etag = isLarge(name) ? sha256(content) : gitHash(content)
+  if (isLarge(name) && host === "hub" && fault.redirect !== false) {
+    response.writeHead(302, { location: `${elsewhereUrl}/cdn/${name}?signature=secret`, "x-linked-etag": `"${fault.linked ?? etag}"`, "x-linked-size": content.length }).end()
+    return
+  }
+  const from = fault.ignoreRange === true ? 0 : Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? "")?.[1] ?? 0), body = Buffer.from(content.subarray(from))
+  if (fault.corrupt === true && isLarge(name)) body[body.length - 1]! ^= 1
+  response.writeHead(from > 0 ? 206 : 200, { etag: `"${etag}"`, "content-length": body.length, ...from > 0 ? { "content-range": `bytes ${from}-${content.length - 1}/${content.length}` } : {} })
+  if (fault.drop !== undefined && isLarge(name) && fault.drop-- > 0) { response.write(body.subarray(0, body.length >> 1), () => setTimeout(() => response.destroy(), 20)); return }
+  response.end(body)
+}
+const listen = (own: Server) => new Promise<string>((resolve) => own.listen(0, "127.0.0.1", () => resolve(`http://127.0.0.1:${(own.address() as AddressInfo).port}`)))
+
+beforeAll(async () => {
+  root = mkdtempSync(join(tmpdir(), "hub-"))
+  origin = join(root, "origin")
+  await run(Checkpoint.write(checkpoint, origin))
+  writeFileSync(join(origin, "pytorch_model.bin"), "a pickle")
+  writeFileSync(join(origin, "modeling_tiny.py"), "raise SystemExit")
+  writeFileSync(join(origin, "consolidated.safetensors"), "a second copy")
+  server = createServer((request, response) => answer(request, response, "hub"))
+  elsewhere = createServer((request, response) => answer(request, response, "elsewhere"))
+  endpoint = await listen(server)
+  elsewhereUrl = await listen(elsewhere)
+})
+afterAll(async () => {
+  for (const own of [server, elsewhere]) await new Promise((resolve) => { own.closeAllConnections(); own.close(resolve) })
+  rmSync(root, { recursive: true, force: true })
+})
+let caches = 0
+const environment = ["HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE"]
+beforeEach(() => {
+  for (const name of environment) delete process.env[name]
+  fault = {}
+  log = []
+  sha = commit
+  cache = join(root, `cache${caches++}`)
+})
+const fetched = (options: Hub.Options = {}, name = id) => Hub.fetch(name, { endpoint, cache, wait: 1, ...options })
+const repository = () => join(cache, "models--tiny--llama")
+const bodies = () => log.filter(({ url }) => !url.startsWith("/api/"))
+const names = ["README.md", "config.json", "lineage.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+const blobs = () => readdirSync(join(repository(), "blobs"))
+const weights = () => readFileSync(join(origin, "model.safetensors"))
+
+describe("fetched", () => {
+  test("in the standard layout: git and sha256sum agree with every blob's name, links are relative, the checkpoint opens with its values", async () => {
+    const snapshot = await run(fetched({ token: "t0ken" }))
+    expect(snapshot).toMatchObject({ id, revision: "main", commit, folder: join(repository(), "snapshots", commit), files: names, from: "hub" })
+    expect(readFileSync(join(repository(), "refs", "main"), "utf8")).toBe(commit)
+    expect(blobs().length).toBe(names.length)
+    for (const blob of blobs()) {
+      const path = join(repository(), "blobs", blob)
+      expect((blob.length === 64 ? execFileSync("sha256sum", [path], { encoding: "utf8" }).split(" ")[0] : execFileSync("git", ["hash-object", path], { encoding: "utf8" }).trim())).toBe(blob)
+    }
+    expect(readlinkSync(join(snapshot.folder, "model.safetensors"))).toBe(`../../blobs/${sha256(weights())}`)
+    const back = await run(Checkpoint.open(snapshot.folder))
+    expect(await run(back.weights.read("layers.1.feedForward.up"))).toEqual(await run(checkpoint.weights.read("layers.1.feedForward.up")))
+    // the token stays with the hub, also when it sends us elsewhere
+    expect(new Set(log.filter(({ host }) => host === "hub").map(({ token }) => token))).toEqual(new Set(["Bearer t0ken"]))
+    expect(log.filter(({ host }) => host === "elsewhere").map(({ token }) => token)).toEqual([undefined])
+  })
+  test("a second time no body is asked for; offline no request is made at all; the environment says where and whether", async () => {
+    const first = await run(fetched())
+    log = []
+    expect(await run(fetched())).toEqual({ ...first, fetched: 0 })
+    expect([bodies().length, log.length]).toEqual([0, 3])
+    log = []
+    Object.assign(process.env, { HF_HUB_CACHE: cache, HF_HUB_OFFLINE: "1", HF_ENDPOINT: endpoint })
+    const offline = await run(Hub.fetch(id))
+    expect(offline).toEqual({ ...first, from: "cache", fetched: 0 })
+    expect((await run(Checkpoint.open(offline.folder))).header).toEqual((await run(Checkpoint.open(origin))).header)
+    expect(log).toEqual([])
+  })
+  test("a moved branch is a new snapshot that shares the blobs; the old commit stays", async () => {
+    await run(fetched())
+    sha = moved
+    log = []
+    expect(await run(fetched())).toMatchObject({ commit: moved, fetched: 0 })
+    expect(bodies()).toEqual([])
+    expect((await run(Hub.cached(id, { cache, revision: commit }))).files).toEqual(names)
+    expect((await run(Hub.cached(id, { cache }))).commit).toBe(moved)
+  })
+  test("progress counts every byte once, files are a choice, and two at once ask for each body once", async () => {
+    const seen: Array<Hub.Progress> = []
+    const [a, b] = await Promise.all([run(fetched({ progress: (progress) => { seen.push(progress) } })), run(fetched())])
+    expect([a!.fetched + b!.fetched, seen.at(-1) ?? { done: 0 }]).toEqual([a!.fetched + b!.fetched, a!.fetched === 0 ? { done: 0 } : { file: "tokenizer_config.json", done: a!.fetched, total: a!.fetched }])
+    expect(bodies().filter(({ host }) => host === "hub").length).toBe(names.length)
+    expect(seen.every(({ done }, i) => i === 0 || done >= seen[i - 1]!.done)).toBe(true)
+    expect((await run(fetched({ files: ["*.bin"] }))).files).toEqual(["pytorch_model.bin"])
+  })
+})
+
+describe("a connection that breaks", () => {
+  test("in mid-body: the rest alone is asked for, and the file is whole", async () => {
+    fault = { drop: 2 }
+    const { folder } = await run(fetched()), size = weights().length
+    expect(readFileSync(join(folder, "model.safetensors")).equals(weights())).toBe(true)
+    expect(log.filter(({ url, host }) => host === "elsewhere" && url.includes("model.safetensors")).map(({ range }) => range)).toEqual([undefined, `bytes=${size >> 1}-`, `bytes=${(size >> 1) + ((size - (size >> 1)) >> 1)}-`])
+  })
+  test("too often: an error with file, address and remedy; the snapshot is not there, the next fetch goes on with what had come", async () => {
+    fault.drop = 99
+    const error = await failure(fetched({ retries: 1 }))
+    expect(error).toMatchObject({ reason: "Network", file: "model.safetensors", id })
+    expect(error.message).toMatch(/^tiny\/llama \(model\.safetensors; http:\/\/127\.0\.0\.1:\d+\/cdn\/model\.safetensors, status 206\): the connection broke after \d+ of \d+ bytes .*Remedy: .*goes on from there/)
+    expect(existsSync(join(repository(), "snapshots"))).toBe(false)
+    expect(blobs().filter((name) => name.endsWith(".incomplete"))).toEqual([`${sha256(weights())}.switchyard.incomplete`])
+    fault = {}
+    log = []
+    expect((await run(fetched())).files).toEqual(names)
+    expect(log.find(({ url }) => url.includes("cdn"))!.range).toBe(`bytes=${weights().length - Math.ceil(weights().length / 4)}-`)
+  })
+  test("and a server that knows no ranges sends it all again; a server in trouble is asked again", async () => {
+    fault = { drop: 1, ignoreRange: true, busy: 2 }
+    const { folder } = await run(fetched())
+    expect(readFileSync(join(folder, "model.safetensors")).equals(weights())).toBe(true)
+    expect(blobs().some((name) => name.endsWith(".incomplete"))).toBe(false)
+  })
+  test("no network: what is cached is given, else an error that says so", async () => {
+    const nowhere = { endpoint: "http://127.0.0.1:1", retries: 1 }
+    const error = await failure(fetched(nowhere))
+    expect(error).toMatchObject({ reason: "Network", url: "http://127.0.0.1:1/api/models/tiny/llama/revision/main" })
+    expect(error.message).toMatch(/no connection \(ECONNREFUSED\)|no connection \(bad port\)/)
+    await run(fetched())
+    expect(await run(fetched(nowhere))).toMatchObject({ from: "cache", files: names })
+  })
+})
+
+describe("refused", () => {
+  test("a wrong hash: nothing of it stays", async () => {
+    fault.corrupt = true
+    const error = await failure(fetched())
+    expect(error).toMatchObject({ reason: "WrongHash", file: "model.safetensors" })
+    expect(error.message).toMatch(/its hash is [0-9a-f]{64}, promised was [0-9a-f]{64}/)
+    expect(blobs().some((name) => name.startsWith(sha256(weights())))).toBe(false)
+    fault = { linked: "0".repeat(64) }
+    expect(await failure(fetched())).toMatchObject({ reason: "WrongHash" })
+  })
+  test.each([401, 403])("%i: says to set HF_TOKEN, and never tells the token", async (status) => {
+    fault.status = status
+    const error = await failure(fetched())
+    expect(error).toMatchObject({ reason: "Unauthorized", status })
+    expect(error.message).toMatch(/Access to it is restricted.*set HF_TOKEN.*accept the terms on http/)
+    expect((await failure(fetched({ token: "t0ken" }))).message).not.toContain("t0ken")
+    expect(log.length).toBe(2)
+  })
+  test("404: the nearest id of the cache", async () => {
+    await run(fetched())
+    const error = await failure(fetched({}, "tiny/lama"))
+    expect(error).toMatchObject({ reason: "NotFound", status: 404, id: "tiny/lama" })
+    expect(error.message).toMatch(/nearest id in the cache is tiny\/llama/)
+    expect(await failure(Hub.cached("tiny/lama", { cache }))).toMatchObject({ reason: "Cache" })
+  })
+  test.each(["../../x.json", "/etc/x.json", "a/../../x.json", "..\\x.json", "a//x.json", "C:x.json", "config.json"])("%s in the list of files: before anything is written", async (path) => {
+    fault.extra = [{ type: "file", path, size: 1, oid: "a".repeat(40) }]
+    expect(await failure(fetched())).toMatchObject({ reason: "Unsafe", file: path })
+    expect([existsSync(cache), bodies()]).toEqual([false, []])
+  })
+  test.each([["../x", "main"], ["a/b/c", "main"], ["", "main"], ["a--b", "main"], [id, "../../x"], [id, ""]])("id %j at %j", async (name, revision) => {
+    expect(await failure(fetched({ revision }, name))).toMatchObject({ reason: "Invalid" })
+    expect(log).toEqual([])
+  })
+  test("entries without a hash", async () => {
+    fault.extra = [{ type: "file", path: "x.json", size: 1, oid: "../../x" }]
+    expect(await failure(fetched())).toMatchObject({ reason: "Answer", file: "x.json" })
+  })
+})
+
+describe("the cache", () => {
+  test("a corrupt blob: found by its name, fetched again alone; offline an error", async () => {
+    const { folder } = await run(fetched()), blob = join(repository(), "blobs", sha256(weights())), bad = weights()
+    bad[bad.length - 3]! ^= 4
+    writeFileSync(blob, bad)
+    const error = await failure(Hub.verify(id, { cache, offline: true }))
+    expect(error).toMatchObject({ reason: "WrongHash", file: join(folder, "model.safetensors") })
+    log = []
+    const rows = await run(Hub.verify(id, { cache, endpoint }))
+    expect(rows.filter(({ state }) => state !== "intact")).toEqual([{ file: "model.safetensors", state: "fetched again" }])
+    expect(bodies().map(({ host }) => host)).toEqual(["hub", "elsewhere"])
+    expect(readFileSync(blob).equals(weights())).toBe(true)
+    expect((await run(Hub.verify(id, { cache, offline: true }))).every(({ state }) => state === "intact")).toBe(true)
+  })
+  test("a shortened blob is fetched again; a link that leads outside and a note that is no commit are refused", async () => {
+    const { folder } = await run(fetched())
+    writeFileSync(join(repository(), "blobs", sha256(weights())), "short")
+    expect((await run(fetched())).fetched).toBe(weights().length)
+    writeFileSync(join(root, "outside.json"), "{}")
+    symlinkSync(join(root, "outside.json"), join(folder, "generation_config.json"))
+    expect(await failure(Hub.cached(id, { cache }))).toMatchObject({ reason: "Unsafe", file: join(folder, "generation_config.json") })
+    writeFileSync(join(repository(), "refs", "main"), "../../../x")
+    expect(await failure(Hub.cached(id, { cache }))).toMatchObject({ reason: "Cache", file: join(repository(), "refs", "main") })
+  })
+  test("read-only and whole: a fetch writes nothing; revisions with slashes have their own notes", async () => {
+    await run(fetched())
+    await run(fetched({ revision: "refs/pr/1" }))
+    expect(readFileSync(join(repository(), "refs", "refs", "pr", "1"), "utf8")).toBe(commit)
+    const before = readdirSync(cache, { recursive: true }).sort(), times = lstatSync(join(repository(), "refs", "main")).mtimeMs
+    chmodSync(cache, 0o555)
+    try { expect((await run(fetched())).fetched).toBe(0) } finally { chmodSync(cache, 0o755) }
+    expect([readdirSync(cache, { recursive: true }).sort(), lstatSync(join(repository(), "refs", "main")).mtimeMs]).toEqual([before, times])
+  })
+  test("where it is", () => {
+    expect(hubCache.root({ HF_HUB_CACHE: "/a", HF_HOME: "/b", XDG_CACHE_HOME: "/c" })).toBe("/a")
+    expect(hubCache.root({ HF_HOME: "/b", XDG_CACHE_HOME: "/c" })).toBe("/b/hub")
+    expect(hubCache.root({ XDG_CACHE_HOME: "/c" })).toBe("/c/huggingface/hub")
+    expect(hubCache.root({})).toMatch(/\.cache\/huggingface\/hub$/)
+  })
+})
+
+describe("in a pipeline", () => {
+  const pipeline = Pipeline.make("hub", () => ({ model: Hub.load({ id }) }))
+  const within = <A, E>(effect: Effect.Effect<A, E, Store.Store>) => run(Effect.provide(effect, Store.temporary))
+  test("planned from the small files alone, run, kept; its key is the commit's, and it runs offline", async () => {
+    Object.assign(process.env, { HF_HUB_CACHE: cache, HF_ENDPOINT: endpoint })
+    await within(Effect.gen(function*() {
+      const [planned] = yield* Pipeline.plan(pipeline)
+      expect(planned).toMatchObject({ status: "to do", header: { form: "dense", parameters: Model.parameters(model), tokenizer: Tokenizer.bytes().hash } })
+      expect(bodies().some(({ url }) => url.includes("model.safetensors"))).toBe(false)
+      const events: Array<Event> = []
+      const { model: loaded } = yield* listening(Pipeline.run(pipeline), (event) => { events.push(event) })
+      expect(loaded.lineage.at(-1)).toMatchObject({ stage: "hub/load", key: planned!.key, facts: { id, revision: "main", commit } })
+      expect(yield* loaded.weights.read("embedding")).toEqual(yield* checkpoint.weights.read("embedding"))
+      expect(events.some((event) => event._tag === "Progress" && event.unit === "bytes" && event.done === event.total)).toBe(true)
+      // the branch moves on the hub: the cache's note holds until a fetch
+      sha = moved
+      process.env["HF_HUB_OFFLINE"] = "1"
+      log = []
+      expect((yield* Pipeline.plan(pipeline))[0]).toMatchObject({ key: planned!.key, status: "kept" })
+      expect(log).toEqual([])
+      yield* Hub.fetch(id, { offline: false })
+      const [again] = yield* Pipeline.plan(pipeline)
+      expect([again!.key === planned!.key, again!.status]).toEqual([false, "to do"])
+      expect((yield* Pipeline.run(pipeline)).model.lineage.at(-1)!.facts["commit"]).toBe(moved)
+    }))
+  })
+  test("offline and unknown, half there and offline, of the other form: typed, before any work", async () => {
+    Object.assign(process.env, { HF_HUB_CACHE: cache, HF_ENDPOINT: endpoint, HF_HUB_OFFLINE: "1" })
+    const refusal = (of: typeof pipeline) => Effect.runPromiseExit(Effect.provide(Pipeline.plan(of), Store.temporary)).then((exit) => Exit.findErrorOption(exit)).then((error) => error._tag === "Some" ? (error.value as Error).message : "none")
+    expect(await refusal(pipeline)).toMatch(/^tiny\/llama: revision main is not in the cache .*, and we are offline\. Remedy: fetch it once with a network/)
+    expect(existsSync(cache)).toBe(false)
+    await run(fetched({ files: ["config.json"], offline: false }))
+    expect(await refusal(pipeline)).toMatch(/the cache has only a part of revision main, and we are offline/)
+    delete process.env["HF_HUB_OFFLINE"]
+    expect(await refusal(Pipeline.make("other", () => ({ model: Hub.loadMixture({ id }) })) as never)).toMatch(/it is a dense model, not a mixture one.*Hub\.load/)
+  })
+})
