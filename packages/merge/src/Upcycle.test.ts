@@ -44,6 +44,11 @@ describe("every upcycle proves what it owes on its files, over at least 512 toke
     const { mixture } = await Effect.runPromise(Pipeline.run(Pipeline.make("prob", () => ({ mixture: Upcycle.fromDense(at("one"), { experts: 3, router: Router.topK({ active: 2, weight: "prob" }) }) }))).pipe(Effect.provide(layer)))
     expect(proofOf(mixture)).toEqual({ kind: "none", reason: expect.stringContaining("do not sum to one") })
   })
+  test("a router that drops visits owes no proof, and says why", async () => {
+    const limited = Router.limited(router, { perExpert: 1.25, scope: "batch" })
+    const { mixture } = await Effect.runPromise(Pipeline.run(Pipeline.make("limited", () => ({ mixture: Upcycle.fromDense(at("one"), { experts: 3, router: limited }) }))).pipe(Effect.provide(layer)))
+    expect(proofOf(mixture)).toEqual({ kind: "none", reason: expect.stringContaining("drops visits") })
+  })
   test("from models: forced to each expert, the mean body with that model's feed-forward", async () => {
     const { mixture } = await Effect.runPromise(Pipeline.run(Pipeline.make("models", () => ({ mixture: Upcycle.fromModels({ first: at("one"), second: at("two") }, { router }) }))).pipe(Effect.provide(layer)))
     expect(proofOf(mixture)).toMatchObject({ kind: "equal", cases: [{ name: "first" }, { name: "second" }] })

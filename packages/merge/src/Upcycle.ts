@@ -65,10 +65,11 @@ export const fromDense = Stage.make("upcycle/fromDense", {
     const found = yield* upcycling.fromDense(base, { experts, router, seed: context.seed })
     const birth = { stage: "upcycle/fromDense", key: context.key, keys: context.keys, experts: Array.from({ length: experts }, (_, expert) => `copy ${expert}`), router }
     const claim = "mixture = dense model"
-    const sums = router.weight !== "prob" || Router.active(router, experts) === experts
-    const proof: IdentityProof = sums
+    const nothingOwed = router.capacity !== undefined ? "a router with a capacity drops visits, and what is dropped is missing"
+      : router.weight === "prob" && Router.active(router, experts) < experts ? `weights of "prob" over ${Router.active(router, experts)} of ${experts} experts do not sum to one` : undefined
+    const proof: IdentityProof = nothingOwed === undefined
       ? yield* writtenAndReadBack(born(base, found, birth, { kind: "none", reason: "being proved" }), (mixture) => prove(claim, base.tokenizer, { "the dense model": [sideOf(base), sideOf(mixture)] }))
-      : { kind: "none", reason: `weights of "prob" over ${Router.active(router, experts)} of ${experts} experts do not sum to one` }
+      : { kind: "none", reason: nothingOwed }
     return born(base, found, birth, proof)
   }
 })
