@@ -265,6 +265,31 @@ describe("the cache", () => {
     try { expect((await run(fetched())).fetched).toBe(0) } finally { chmodSync(cache, 0o755) }
     expect([readdirSync(cache, { recursive: true }).sort(), lstatSync(join(repository(), "refs", "main")).mtimeMs]).toEqual([before, times])
   })
+  test("a snapshot's folder that is a link elsewhere is not written through", async () => {
+    await run(fetched())
+    const { folder } = await run(fetched()), out = mkdtempSync(join(root, "out-"))
+    rmSync(folder, { recursive: true })
+    symlinkSync(out, folder)
+    expect(await failure(fetched())).toMatchObject({ reason: "Unsafe" })
+    expect(readdirSync(out)).toEqual([])
+  })
+  test("located by path or by id with a revision; from a whole cache without a request; what is neither says both", async () => {
+    expect(await run(Hub.locate(origin))).toBe(origin)
+    const at = { endpoint, cache, wait: 1 }, folder = await run(Hub.locate(`${id}@refs/pr/1`, at))
+    expect([folder, readFileSync(join(repository(), "refs", "refs", "pr", "1"), "utf8")]).toEqual([join(repository(), "snapshots", commit), commit])
+    log = []
+    expect(await run(Hub.locate(`${id}@${commit}`, at))).toBe(folder)
+    expect(log).toEqual([])
+    expect((await failure(Hub.locate("no/such/folder", at))).message).toMatch(/there is no such folder, and this is no model's id\. Remedy: check the path, or write org\/name/)
+  })
+  test("stopped in mid-body: what came stays, and the next fetch goes on from there", async () => {
+    const controller = new AbortController(), half = weights().length >> 1
+    fault = { drop: 1 }
+    await Effect.runPromiseExit(fetched({ wait: 60_000, progress: ({ file }) => { if (file === "model.safetensors") setTimeout(() => controller.abort(), 100) } }), { signal: controller.signal })
+    log = []
+    expect((await run(fetched())).files).toEqual(names)
+    expect(log.find(({ url }) => url.includes("cdn"))!.range).toBe(`bytes=${half}-`)
+  })
   test("where it is", () => {
     expect(hubCache.root({ HF_HUB_CACHE: "/a", HF_HOME: "/b", XDG_CACHE_HOME: "/c" })).toBe("/a")
     expect(hubCache.root({ HF_HOME: "/b", XDG_CACHE_HOME: "/c" })).toBe("/b/hub")

@@ -5,6 +5,7 @@
  * in the cache only when it is whole; then everything works without a network. Code and pickles are never fetched unless named.
  */
 import { Effect, Schedule, Schema } from "effect"
+import { existsSync } from "node:fs"
 import { readFile, rm } from "node:fs/promises"
 import { basename, join } from "node:path"
 import type * as Artifact from "./Artifact.ts"
@@ -54,8 +55,10 @@ export interface Snapshot {
 
 // ---------------------------------------------------------------- settings
 const isOn = (value: string | undefined): boolean => value !== undefined && /^(?:1|on|yes|true)$/i.test(value)
-const settle = (id: string, options: Options) => {
-  const { HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE } = process.env, revision = options.revision ?? "main"
+/** `org/name` or `org/name@revision`; a revision among the options holds. */
+const settle = (name: string, options: Options) => {
+  const [id, asked] = name.split(/@(.*)/s) as [string, string?]
+  const { HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE } = process.env, revision = options.revision ?? asked ?? "main"
   const of = Cache.repository(options.cache ?? Cache.root(), id, revision), token = options.token ?? HF_TOKEN
   const endpoint = (options.endpoint ?? (HF_ENDPOINT ? HF_ENDPOINT : "https://huggingface.co")).replace(/\/+$/, "")
   if (!/^https?:\/\/[^/]/.test(endpoint)) throw new HubError({ id, url: endpoint, reason: "Invalid", problem: "this endpoint is no address", remedy: "set HF_ENDPOINT to one that begins with https://" })
@@ -97,6 +100,10 @@ const missing = async (files: ReadonlyArray<Cache.Held>): Promise<ReadonlyArray<
     return [...new Set(["config.json", ...Object.values(shards)])].filter((name) => !at.has(name))
   } catch { return [] } // opening it says what is wrong
 }
+
+/** The folder of a commit in the cache when a checkpoint can be opened there. */
+const completeAt = (of: Cache.Repository, commit: string): Effect.Effect<string | undefined, HubError | File.FileError> => attempt(of.folder, async () =>
+  (await missing(await Cache.held(of, commit))).length === 0 ? Cache.snapshotFolder(of, commit) : undefined)
 
 const fromCache = async ({ of, revision }: Settings, why: string): Promise<Snapshot> => {
   const commit = await Cache.readRef(of, revision), files = commit === undefined ? [] : await Cache.held(of, commit)
@@ -176,6 +183,18 @@ export const fetch = (id: string, options: Options = {}): Effect.Effect<Snapshot
   return snapshot
 })
 
+/**
+ * The folder of a model given by a path or as `org/name@revision`: the path where there is one, else the cache's folder, fetched first when it is not whole.
+ * Fails: as `fetch`; the error of what is neither a folder nor an id says both.
+ */
+export const locate = (model: string, options: Options = {}): Effect.Effect<string, HubError | File.FileError> => Effect.gen(function*() {
+  if (existsSync(model)) return model
+  const settings = yield* attempt(model, async () => settle(model, options)).pipe(Effect.mapError((error) =>
+    error._tag === "HubError" && error.reason === "Invalid" ? new HubError({ id: model, reason: "Invalid", problem: `there is no such folder, and ${error.problem}`, remedy: `check the path, or ${error.remedy}` }) : error))
+  const commit = yield* attempt(model, () => Cache.readRef(settings.of, settings.revision)), here = commit === undefined ? undefined : yield* completeAt(settings.of, commit)
+  return here ?? (yield* fetch(model, options)).folder
+})
+
 /** What the cache has of a model, without any request. Fails: HubError when that is nothing, or when the cache contradicts itself. */
 export const cached = (id: string, options: Pick<Options, "revision" | "cache"> = {}): Effect.Effect<Snapshot, HubError | File.FileError> => fetch(id, { ...options, offline: true })
 
@@ -217,12 +236,7 @@ const settledCommit = (id: string, revision: string) => Effect.suspend(() => {
   const commit = settled.get(settledName(settle(id, { revision })))
   return commit === undefined ? commitOf(id, revision) : Effect.succeed(commit)
 })
-
-/** The folder of a commit in the cache when a checkpoint can be opened there. */
-const complete = (id: string, commit: string): Effect.Effect<string | undefined, HubError | File.FileError> => attempt(id, async () => {
-  const { of } = settle(id, { revision: commit }), lacking = await missing(await Cache.held(of, commit))
-  return lacking.length === 0 ? Cache.snapshotFolder(of, commit) : undefined
-})
+const complete = (id: string, commit: string) => Effect.suspend(() => completeAt(settle(id, { revision: commit }).of, commit))
 
 const requireForm = <F extends Checkpoint.Form>(id: string, form: F, checkpoint: Checkpoint.Any): Effect.Effect<Checkpoint.Checkpoint<F>, Checkpoint.FolderError> =>
   checkpoint.header.form === form ? Effect.succeed(checkpoint as Checkpoint.Checkpoint<F>)

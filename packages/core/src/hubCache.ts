@@ -101,6 +101,7 @@ export const link = async (of: Repository, at: string, entry: Entry): Promise<vo
   const path = join(snapshotFolder(of, at), ...entry.path.split("/")), blob = blobPath(of, entry.hash)
   if (await realpath(path).catch(orMissing) === await realpath(blob)) return
   await mkdir(dirname(path), { recursive: true })
+  if (!(await realpath(dirname(path))).startsWith(await realpath(of.folder) + sep)) throw new HubError({ id: of.id, file: path, reason: "Unsafe", problem: "its folder is a link that leads out of the model's own", remedy: "remove the link and fetch again" })
   const temporary = temporaryName(path)
   try {
     await symlink(relative(dirname(path), blob), temporary).catch((error: NodeJS.ErrnoException) => error.code === "EPERM" ? copyFile(blob, temporary) : Promise.reject(error))
