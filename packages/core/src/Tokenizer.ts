@@ -153,7 +153,7 @@ export const fromFiles = (files: Readonly<Record<string, Uint8Array>>, at = ""):
       const bos = idOf("bos_token"), eos = idOf("eos_token")
       return Effect.succeed({
         encode: (source: string) => Uint32Array.from(inner.encode(source, { add_special_tokens: false }).ids),
-        decode: (given: ArrayLike<number>) => inner.decode(Array.from(given), { skip_special_tokens: false, clean_up_tokenization_spaces: false }),
+        decode: (given: ArrayLike<number>) => given.length === 0 ? "" : inner.decode(Array.from(given), { skip_special_tokens: false, clean_up_tokenization_spaces: false }),
         vocabulary, hash, files, ...bos === undefined ? {} : { bos }, ...eos === undefined ? {} : { eos }
       })
     } catch (error) {

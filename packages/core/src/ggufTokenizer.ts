@@ -1,6 +1,7 @@
 /**
- * The tokenizer of a GGUF file's metadata, as the files that Hugging Face's tools read: byte-level BPE (`gpt2`) becomes a tokenizer.json with its
- * vocabulary, merges and special tokens, and the way of cutting text that `tokenizer.ggml.pre` names.
+ * The tokenizer of a GGUF file's metadata, as the files that Hugging Face's tools read. Byte-level BPE (`gpt2`) becomes a tokenizer.json with its
+ * vocabulary, merges and special tokens, and the way of cutting text that `tokenizer.ggml.pre` names. SentencePiece's BPE (`llama`) has scores
+ * instead of merges: every pair of tokens that makes a third becomes a merge, the one with the best score first.
  */
 import { Effect } from "effect"
 import { GgufError, type Header } from "./GgufHeader.ts"
@@ -20,11 +21,41 @@ const cuts: Readonly<Record<string, { readonly pre_tokenizer: object; readonly n
   "smollm": { pre_tokenizer: digits }
 }
 /** Numbers of `tokenizer.ggml.token_type`: a control token is special, one that a user defined is matched whole but printed. */
-const control = 3, userDefined = 4
+const control = 3, userDefined = 4, byte = 6
+const elsewhere = "open the model's folder from the Hub, which holds tokenizer.json, or pass `tokenizer` to Checkpoint.open"
+
+/** The parts of a tokenizer.json for byte-level BPE. */
+const bytePairs = (cut: string) => {
+  const { pre_tokenizer, normalizer = null, ignore_merges = false } = cuts[cut]!
+  return { normalizer, pre_tokenizer, decoder: { type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true }, model: { unk_token: null, fuse_unk: false, byte_fallback: false, ignore_merges } }
+}
+
+/** Those for SentencePiece: spaces are ▁, one stands before the text when `prefix`, and what has no token is spelled in bytes. */
+const pieces = (tokens: ReadonlyArray<string>, prefix: boolean) => ({
+  normalizer: { type: "Sequence", normalizers: [...prefix ? [{ type: "Prepend", prepend: "▁" }] : [], { type: "Replace", pattern: { String: " " }, content: "▁" }] },
+  pre_tokenizer: null,
+  decoder: { type: "Sequence", decoders: [{ type: "Replace", pattern: { String: "▁" }, content: " " }, { type: "ByteFallback" }, { type: "Fuse" }, ...prefix ? [{ type: "Strip", content: " ", start: 1, stop: 0 }] : []] },
+  model: { unk_token: tokens.includes("<unk>") ? "<unk>" : null, fuse_unk: true, byte_fallback: true, ignore_merges: false }
+})
+
+/** Every pair of tokens that makes a third, that with the best score first; the order of equal ones as in transformers' conversion. */
+const mergesOf = (vocab: ReadonlyMap<string, number>, scores: Float32Array, isPart: (id: number) => boolean): ReadonlyArray<readonly [string, string]> => {
+  const found: Array<{ readonly pair: readonly [string, string]; readonly score: number }> = []
+  for (const [token, id] of vocab) {
+    if (!isPart(id)) continue
+    const own: Array<readonly [number, number, readonly [string, string]]> = []
+    for (let at = 1; at < token.length; at++) {
+      const pair = [token.slice(0, at), token.slice(at)] as const, left = vocab.get(pair[0]), right = vocab.get(pair[1])
+      if (left !== undefined && right !== undefined) own.push([left, right, pair])
+    }
+    for (const [, , pair] of own.sort(([a, b], [c, d]) => a - c || b - d)) found.push({ pair, score: scores[id]! })
+  }
+  return found.sort((a, b) => b.score - a.score || b.pair[0].length - a.pair[0].length || b.pair[1].length - a.pair[1].length).map(({ pair }) => pair)
+}
 
 const text = (json: unknown): Uint8Array => new TextEncoder().encode(`${JSON.stringify(json)}\n`)
 
-/** The files that Hugging Face's tools read, of a file's metadata. Fails: throws GgufError naming the key; for SentencePiece vocabularies, which cannot be read yet. */
+/** The files that Hugging Face's tools read, of a file's metadata. Fails: throws GgufError naming the key, also for the kinds that cannot be read yet. */
 export const tokenizerFiles = (file: string, { metadata }: Header): Readonly<Record<string, Uint8Array>> => {
   const fail = (key: string, problem: string, remedy: string): never => { throw new GgufError({ file, key: `tokenizer.ggml.${key}`, problem, remedy }) }
   const get = (key: string) => metadata.get(`tokenizer.ggml.${key}`)
@@ -33,16 +64,16 @@ export const tokenizerFiles = (file: string, { metadata }: Header): Readonly<Rec
     return Array.isArray(list) ? list as ReadonlyArray<string> : fail(key, list === undefined ? "it is missing" : "it is not a list of strings", "convert the model again with its tokenizer")
   }
   const kind = get("model"), cut = get("pre") ?? "gpt-2"
-  if (kind !== "gpt2") {
-    fail("model", `a tokenizer of kind ${JSON.stringify(typeof kind === "string" ? kind.slice(0, 60) : "(none)")} cannot be read yet, only byte-level BPE (gpt2) can`,
-      "open the model's folder from the Hub, which holds tokenizer.json, or pass `tokenizer` to Checkpoint.open")
+  if (kind !== "gpt2" && kind !== "llama") {
+    return fail("model", `a tokenizer of kind ${JSON.stringify(typeof kind === "string" ? kind.slice(0, 60) : "(none)")} cannot be read yet, only BPE of bytes (gpt2) and of SentencePiece (llama) can`, elsewhere)
   }
-  if (typeof cut !== "string" || !Object.hasOwn(cuts, cut)) return fail("pre", `${JSON.stringify(String(cut).slice(0, 60))} is not known; the nearest is ${nearest(String(cut).slice(0, 60), Object.keys(cuts))}`, "open the model's folder from the Hub, or pass `tokenizer` to Checkpoint.open")
-  const tokens = strings("tokens"), merges = strings("merges"), types = get("token_type")
+  if (kind === "gpt2" && (typeof cut !== "string" || !Object.hasOwn(cuts, cut))) fail("pre", `${JSON.stringify(String(cut).slice(0, 60))} is not known; the nearest is ${nearest(String(cut).slice(0, 60), Object.keys(cuts))}`, elsewhere)
+  const tokens = strings("tokens"), types = get("token_type"), scores = get("scores")
   const vocab = new Map(tokens.map((token, id) => [token, id]))
   if (vocab.size !== tokens.length) fail("tokens", `${tokens.length - vocab.size} tokens stand twice`, "convert the model again")
   if (types !== undefined && (!(types instanceof Int32Array || types instanceof Uint32Array) || types.length !== tokens.length)) return fail("token_type", `it is not a list of ${tokens.length} integers`, "convert the model again")
-  const pairs = merges.map((merge, i) => {
+  if (kind === "llama" && !(scores instanceof Float32Array && scores.length === tokens.length)) return fail("scores", `it is not a list of ${tokens.length} numbers`, "convert the model again")
+  const pairs = () => strings("merges").map((merge, i) => {
     const at = merge.indexOf(" ", 1), pair = [merge.slice(0, at), merge.slice(at + 1)]
     return at > 0 && vocab.has(pair.join("")) && pair.every((part) => vocab.has(part)) ? pair : fail("merges", `merge ${i}, ${JSON.stringify(merge.slice(0, 60))}, is not two tokens that make a third`, "convert the model again")
   })
@@ -54,13 +85,13 @@ export const tokenizerFiles = (file: string, { metadata }: Header): Readonly<Rec
     const token = typeof id === "number" ? tokens[id] : undefined
     return token === undefined ? fail(`${key}_token_id`, `${String(id).slice(0, 60)} is not an id below ${tokens.length}`, "convert the model again") : { [`${key}_token`]: token }
   }
-  const { pre_tokenizer, normalizer = null, ignore_merges = false } = cuts[cut]!, template = metadata.get("tokenizer.chat_template")
+  const template = metadata.get("tokenizer.chat_template"), isPart = (id: number) => types === undefined || (types[id] !== control && types[id] !== byte)
+  const { merges, ...rest } = kind === "gpt2" ? { ...bytePairs(cut as string), merges: pairs() } : { ...pieces(tokens, get("add_space_prefix") !== false), merges: mergesOf(vocab, scores as Float32Array, isPart) }
   // written entry by entry: an object would put names that look like numbers first
   const entries = [...vocab].map(([token, id]) => `${JSON.stringify(token)}:${id}`).join(",")
   const json = new TextDecoder().decode(text({
-    version: "1.0", truncation: null, padding: null, added_tokens: added, normalizer, pre_tokenizer, post_processor: null,
-    decoder: { type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true },
-    model: { type: "BPE", dropout: null, unk_token: null, continuing_subword_prefix: null, end_of_word_suffix: null, fuse_unk: false, byte_fallback: false, ignore_merges, vocab: {}, merges: pairs }
+    version: "1.0", truncation: null, padding: null, added_tokens: added, normalizer: rest.normalizer, pre_tokenizer: rest.pre_tokenizer, post_processor: null, decoder: rest.decoder,
+    model: { type: "BPE", dropout: null, continuing_subword_prefix: null, end_of_word_suffix: null, ...rest.model, vocab: {}, merges }
   })).replace("\"vocab\":{}", () => `"vocab":{${entries}}`)
   return {
     "tokenizer.json": new TextEncoder().encode(json),
