@@ -8,6 +8,7 @@ import * as Family from "./Family.ts"
 import * as Gguf from "./Gguf.ts"
 import { type Architecture, architectures } from "./ggufArchitectures.ts"
 import { GgufError, type Header } from "./GgufHeader.ts"
+import { ropeScalingOf } from "./ggufRope.ts"
 import { ggufTokenizer } from "./ggufTokenizer.ts"
 import type * as Model from "./Model.ts"
 import type { Plain } from "./StrictJson.ts"
@@ -77,6 +78,20 @@ const configOf = (file: string, { metadata, tensors }: Header): readonly [Archit
   return [row, config]
 }
 
+const ropeTensor = "rope_freqs.weight"
+/** The model with the scaling of rotary positions that a file tells by the divisors of its frequencies, where it has any. Fails: GgufError when our decoder cannot compute them. */
+const rescaled = (file: string, { tensors }: Header, stored: Weights.Weights, model: Model.Model): Effect.Effect<Model.Model, GgufError> => {
+  const entry = tensors.get(ropeTensor), wrong = (problem: string) => Effect.fail(new GgufError({ file, key: `tensor "${ropeTensor}"`, problem, remedy: "use a model with plain rotary positions, or scaled ones of type linear or llama3" }))
+  if (entry === undefined) return Effect.succeed(model)
+  if (entry.shape.join() !== String(model.headSize / 2)) return wrong(`its shape is [${entry.shape.join(", ")}] instead of [${model.headSize / 2}]`)
+  return Effect.flatMap(Effect.catchTag(stored.read(ropeTensor), "WeightsError", ({ message }) => wrong(message)), (divisors) => {
+    const ropeScaling = ropeScalingOf(divisors, model.ropeTheta, model.contextLength)
+    if (ropeScaling === undefined) return wrong("no scaling that our decoder computes gives its divisors")
+    if (ropeScaling === "none") return Effect.succeed(model)
+    return model.ropeScaling === undefined ? Effect.succeed({ ...model, ropeScaling }) : wrong("it stands beside rope.scaling.type")
+  })
+}
+
 /**
  * Rows of query or key in the order of Hugging Face: the file has each head's first half and second half interleaved, so that row
  * 2i + j of a head in the file is row i + j · headSize / 2 of it.
@@ -103,8 +118,8 @@ export const ggufModel = (path: string, { families = Family.families, tokenizer:
   Effect.gen(function*() {
     const { header, weights: stored } = yield* Gguf.open(path)
     const [row, config] = yield* Effect.try({ try: () => configOf(path, header), catch: (error) => { if (error instanceof GgufError) return error; throw error } })
-    const model = yield* Family.readConfig(path, config, families), family = Family.find(model.family, families)!
-    const layout: Family.Family = { ...family, names: row.names, alternatives: row.alternatives, recomputed: [] }
+    const read = yield* Family.readConfig(path, config, families), model = yield* rescaled(path, header, stored, read), family = Family.find(model.family, families)!
+    const layout: Family.Family = { ...family, names: row.names, alternatives: row.alternatives, recomputed: [ropeTensor] }
     const isRotated = (name: string) => row.interleaved && /^layers\.\d+\.attention\.(?:query|key)$/.test(Family.toCanonical(layout, name) ?? "")
     const weights = yield* bindTensors(path, layout, model, parted(stored, model.headSize, isRotated))
     return { model, weights, tokenizer: given ?? (yield* ggufTokenizer(path, header)) }
