@@ -38,7 +38,7 @@ const checkpoint = Checkpoint.make({
 })
 
 // ---- a server that plays the hub: the model's files, as large files (SHA-256) or small ones (git's SHA-1)
-interface Fault { drop?: number; corrupt?: boolean; ignoreRange?: boolean; status?: number; extra?: ReadonlyArray<object>; redirect?: boolean; busy?: number; linked?: string }
+interface Fault { drop?: number; corrupt?: boolean; ignoreRange?: boolean; status?: number; extra?: ReadonlyArray<object>; redirect?: boolean; busy?: number; linked?: string; hidden?: RegExp }
 let server: Server, endpoint: string, elsewhere: Server, elsewhereUrl: string, root: string, origin: string, cache: string
 let fault: Fault, log: Array<{ url: string; range: string | undefined; token: string | undefined; host: string }>, sha: string
 const gitHash = (content: Buffer) => createHash("sha1").update(`blob ${content.length}\0`).update(content).digest("hex")
@@ -50,7 +50,7 @@ const answer = (request: IncomingMessage, response: ServerResponse, host: string
   log.push({ url: request.url!, range: request.headers.range, token: request.headers.authorization, host })
   if (fault.busy !== undefined && fault.busy-- > 0) { json({}, 503); return }
   if (fault.status !== undefined) { json({ error: "no" }, fault.status, fault.status === 404 ? {} : { "x-error-message": "Access to it is restricted" }); return }
-  const names = readdirSync(origin).sort(), [, ...parts] = url.pathname.split("/")
+  const names = readdirSync(origin).filter((name) => fault.hidden?.test(name) !== true).sort(), [, ...parts] = url.pathname.split("/")
   if (parts[0] === "api") {
     if (parts.slice(1, 4).join("/") !== `models/${id}`) { json({ error: "Repository not found" }, 404); return }
     if (parts[4] === "revision") { json({ id, sha }); return }
@@ -332,6 +332,9 @@ describe("in a pipeline", () => {
     await run(fetched({ files: ["config.json"], offline: false }))
     expect(await refusal(pipeline)).toMatch(/the cache has only a part of revision main, and we are offline/)
     delete process.env["HF_HUB_OFFLINE"]
+    fault.hidden = /safetensors/
+    expect(await refusal(pipeline)).toMatch(/revision main has no weights in safetensors\. Remedy: .*convert/)
+    fault = {}
     expect(await refusal(Pipeline.make("other", () => ({ model: Hub.loadMixture({ id }) })) as never)).toMatch(/it is a dense model, not a mixture one.*Hub\.load/)
   })
 })

@@ -247,13 +247,14 @@ const headerAhead = <F extends Checkpoint.Form>(id: string, revision: string, co
   const settings = yield* attempt(id, async () => settle(id, { revision }))
   if (settings.offline) return yield* attempt(id, () => fromCache(settings, "we are offline").then(() => { throw new HubError({ id, reason: "Cache", problem: `the cache has only a part of revision ${revision}, and we are offline`, remedy: "fetch it once with a network" }) }))
   const entries = yield* attempt(id, (signal) => Client.tree(settings.hub(signal), commit))
+  const bytes = choose(entries, undefined).reduce((sum, { path, size }) => sum + (path.endsWith(".safetensors") ? size : 0), 0)
+  if (bytes === 0) return yield* new HubError({ id, reason: "NotFound", problem: `revision ${revision} has no weights in safetensors`, remedy: "choose a model that has, or convert it to safetensors first; pickles are never read" })
   const { folder } = yield* fetchAt(settings, commit, entries, { files: small }), file = join(folder, "config.json")
   const config = yield* Effect.flatMap(File.read(file), (text) => Effect.try({
     try: () => StrictJson.toPlain(StrictJson.parse(text)) as Readonly<Record<string, StrictJson.Plain>>,
     catch: (error) => new Family.ConfigError({ file, key: "(whole file)", problem: (error as Error).message, remedy: "choose a model whose config.json is a JSON object" })
   }))
   const model = yield* Family.readConfig(file, config), tokenizer = yield* Tokenizer.fromFolder(folder)
-  const bytes = choose(entries, undefined).reduce((sum, { path, size }) => sum + (path.endsWith(".safetensors") ? size : 0), 0)
   const header = Checkpoint.headerOf(model, tokenizer.hash, bytes)
   if (header.form !== form) return yield* new Checkpoint.FolderError({ folder: id, problem: `it is a ${header.form} model, not a ${form} one`, remedy: `load it with Hub.${form === "dense" ? "loadMixture" : "load"}` })
   return header as Checkpoint.Header<F>
