@@ -45,7 +45,7 @@ const ask = async (hub: Connection, first: URL, headers: Readonly<Record<string,
     }).catch((error: unknown) => { hub.signal.throwIfAborted(); throw wrong(hub, "Network", about, `no connection (${reasonOf(error)})`, online) })
     const { status } = response, location = response.headers.get("location")
     const linked = response.headers.get("x-linked-etag")?.replace(/^(?:W\/)?"|"$/g, ""), size = response.headers.get("x-linked-size")
-    if (entry !== undefined && status < 400 && ((linked !== undefined && linked !== entry.hash) || (size !== null && Number(size) !== entry.size))) {
+    if (entry !== undefined && status < 400 && ((linked?.length === entry.hash.length && linked !== entry.hash) || (size !== null && Number(size) !== entry.size))) {
       await response.body?.cancel()
       throw wrong(hub, "WrongHash", { ...about, status }, `the hub lists ${entry.hash} of ${entry.size} bytes and would send ${linked ?? "it"} of ${size ?? "unknown"}`, "fetch again, and do not trust the server when it happens twice")
     }
