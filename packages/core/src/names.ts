@@ -7,6 +7,7 @@ export type { Checkpoint as CheckpointOf, CheckpointError, FolderError, Header a
 export type { Corpus as CorpusOf, CorpusError } from "./Corpus.ts"
 export type { CannotExpress, ConfigError, UnknownFamily } from "./Family.ts"
 export type { FileError } from "./File.ts"
+export type { GgufError } from "./GgufHeader.ts"
 export type { HubError } from "./HubError.ts"
 export type { StoreLocked } from "./Lock.ts"
 export type { Definition as StageDefinition, DescriptionError, Input as StageInput, Node, Same } from "./Node.ts"
