@@ -7,10 +7,13 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Checkpoint from "./Checkpoint.ts"
+import { file } from "./File.ts"
 import * as Gguf from "./Gguf.ts"
 import { blockTypes, decodeBlocks } from "./ggufBlocks.ts"
 import { more, parse } from "./GgufHeader.ts"
 import { ggufTokenizer } from "./ggufTokenizer.ts"
+import * as Pipeline from "./Pipeline.ts"
+import * as Store from "./Store.ts"
 import * as Tokenizer from "./Tokenizer.ts"
 
 const run = <A, E>(effect: Effect.Effect<A, E>) => Effect.runPromise(effect)
@@ -79,6 +82,13 @@ describe("a file as a checkpoint", () => {
       feedForward: { kind: "dense", inner: 12 }, extra: {}
     })
     expect([weights.infos.size, [...tokenizer.encode("ab1ba")]]).toEqual([11, [2, 3, 1, 0]])
+  })
+  test("checkpoint/load takes a file, keeps it in the store and reads it back from there", async () => {
+    const path = await made(keys, shapes), pipeline = Pipeline.make("gguf", () => ({ seed: Checkpoint.load({ at: file(path) }) }))
+    const { seed } = await run(Pipeline.run(pipeline).pipe(Effect.provide(Store.layer(join(folder, "store")))))
+    expect([seed.header.form, seed.lineage.at(-1)?.stage, [...seed.tokenizer.encode("ab")]]).toEqual(["dense", "checkpoint/load", [2]])
+    await rm(path)
+    expect((await run(seed.weights.read("layers.0.feedForward.up"))).length).toBe(96)
   })
   test("linear rotary scaling is read", async () => {
     const { model } = await run(Checkpoint.open(await made({ ...keys, "llama.rope.scaling.type": typed.text("linear"), "llama.rope.scaling.factor": typed.f32(2) }, shapes)))
