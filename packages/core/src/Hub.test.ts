@@ -280,7 +280,8 @@ describe("the cache", () => {
     log = []
     expect(await run(Hub.locate(`${id}@${commit}`, at))).toBe(folder)
     expect(log).toEqual([])
-    expect((await failure(Hub.locate("no/such/folder", at))).message).toMatch(/there is no such folder, and this is no model's id\. Remedy: check the path, or write org\/name/)
+    expect((await failure(Hub.locate("no/such/folder", at))).message).toMatch(/there is no such folder, and this is no model's id\. Remedy: check the path; for a model of the hub write org\/name/)
+    expect(await failure(Hub.locate("tiny/lama", at))).toMatchObject({ reason: "NotFound", status: 404, problem: "there is no such folder, and the hub does not have it" })
   })
   test("stopped in mid-body: what came stays, and the next fetch goes on from there", async () => {
     const controller = new AbortController(), half = weights().length >> 1

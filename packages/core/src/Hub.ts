@@ -189,11 +189,17 @@ export const fetch = (id: string, options: Options = {}): Effect.Effect<Snapshot
  */
 export const locate = (model: string, options: Options = {}): Effect.Effect<string, HubError | File.FileError> => Effect.gen(function*() {
   if (existsSync(model)) return model
-  const settings = yield* attempt(model, async () => settle(model, options)).pipe(Effect.mapError((error) =>
-    error._tag === "HubError" && error.reason === "Invalid" ? new HubError({ id: model, reason: "Invalid", problem: `there is no such folder, and ${error.problem}`, remedy: `check the path, or ${error.remedy}` }) : error))
+  const settings = yield* attempt(model, async () => settle(model, options))
   const commit = yield* attempt(model, () => Cache.readRef(settings.of, settings.revision)), here = commit === undefined ? undefined : yield* completeAt(settings.of, commit)
   return here ?? (yield* fetch(model, options)).folder
-})
+}).pipe(Effect.mapError((error) => {
+  if (error._tag !== "HubError") return error
+  const { id, reason, problem, remedy, file, url, status } = error
+  return new HubError({
+    id, reason, problem: `there is no such folder, and ${problem}`, remedy: `check the path; for a model of the hub ${remedy}`,
+    ...file === undefined ? {} : { file }, ...url === undefined ? {} : { url }, ...status === undefined ? {} : { status }
+  })
+}))
 
 /** What the cache has of a model, without any request. Fails: HubError when that is nothing, or when the cache contradicts itself. */
 export const cached = (id: string, options: Pick<Options, "revision" | "cache"> = {}): Effect.Effect<Snapshot, HubError | File.FileError> => fetch(id, { ...options, offline: true })
