@@ -3,6 +3,7 @@
  * config.json that say the same. A new architecture is a new row; the code that reads rows is in `ggufModel.ts`. llama.cpp's words stay here.
  */
 import type { Family } from "./families.ts"
+import type { Plain } from "./StrictJson.ts"
 
 export interface Architecture {
   /** `general.architecture` */
@@ -18,6 +19,8 @@ export interface Architecture {
   readonly keys: Readonly<Record<string, string>>
   /** Keys whose value is already told by another; it must be that one's. */
   readonly repeated: Readonly<Record<string, string>>
+  /** What every file of the architecture means without saying it, as keys of config.json. */
+  readonly meant?: Readonly<Record<string, Plain>>
 }
 
 const decoder: Family["names"] = [
@@ -73,4 +76,11 @@ const { expert_count: _, expert_used_count: __, ...denseKeys } = llama.keys
 const qwen2: Architecture = { name: "qwen2", dense: "qwen2", interleaved: false, names: [...decoder, ...biases], alternatives: [], keys: denseKeys, repeated: llama.repeated }
 const qwen3: Architecture = { ...qwen2, name: "qwen3", dense: "qwen3", names: [...decoder, ...norms] }
 
-export const architectures: ReadonlyArray<Architecture> = [llama, qwen2, qwen3]
+/** llama.cpp computes the weights of the chosen experts as each of these two families does by default: divided by their sum, and not. */
+const olmoe: Architecture = {
+  name: "olmoe", mixture: "olmoe", interleaved: false, repeated: llama.repeated, names: [...decoder, ...norms, ...experts], alternatives: stacked,
+  keys: { ...denseKeys, "expert_count": "num_experts", "expert_used_count": "num_experts_per_tok" }, meant: { norm_topk_prob: false }
+}
+const qwen3moe: Architecture = { ...olmoe, name: "qwen3moe", mixture: "qwen3_moe", keys: { ...olmoe.keys, "expert_feed_forward_length": "moe_intermediate_size" }, meant: { norm_topk_prob: true } }
+
+export const architectures: ReadonlyArray<Architecture> = [llama, qwen2, qwen3, olmoe, qwen3moe]

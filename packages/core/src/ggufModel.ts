@@ -52,7 +52,7 @@ const configOf = (file: string, { metadata, tensors }: Header): readonly [Archit
   }
   const mixture = metadata.has(`${name}.expert_count`) && metadata.get(`${name}.expert_count`) !== 0, family = mixture ? row.mixture : row.dense
   if (family === undefined) return fail(`${name}.expert_count`, `files of ${name} have ${mixture ? "no" : ""} experts`, "convert the model again")
-  const config: Record<string, Plain> = { model_type: family, vocab_size: embedding.shape[0]!, tie_word_embeddings: !tensors.has("output.weight") }
+  const config: Record<string, Plain> = { model_type: family, vocab_size: embedding.shape[0]!, tie_word_embeddings: !tensors.has("output.weight"), ...row.meant }
   for (const key of metadata.keys()) {
     if (!key.startsWith(`${name}.`)) continue
     const short = key.slice(name.length + 1), meaning = Object.hasOwn(row.keys, short) ? row.keys[short] : undefined

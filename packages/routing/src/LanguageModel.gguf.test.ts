@@ -34,7 +34,7 @@ const said = ({ attention, ...model }: Model.Model) => {
 }
 const ids = [3, 1, 4, 15, 9, 2, 6, 5, 23, 8, 0, 17]
 
-test.each(["llama", "llama-llama3", "mixtral", "qwen2", "qwen3"])("%s: the model, every tensor bit for bit and the logits are those of the safetensors folder", async (name) => {
+test.each(["llama", "llama-llama3", "mixtral", "olmoe", "qwen2", "qwen3", "qwen3-moe"])("%s: the model, every tensor bit for bit and the logits are those of the safetensors folder", async (name) => {
   const [gguf, folder] = [await file(name), await Effect.runPromise(Checkpoint.open(join(root, "families", name)))]
   expect(said(gguf.model)).toEqual(said(folder.model))
   expect([...gguf.weights.infos]).toEqual([...folder.weights.infos])
