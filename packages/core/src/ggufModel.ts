@@ -110,17 +110,22 @@ const parted = (stored: Weights.Weights, headSize: number, isRotated: (name: str
     })
   })
 
+const asGgufError = (file: string, { misshapen, missing, unexpected }: TensorMismatch): GgufError => {
+  const list = (what: string, names: ReadonlyArray<string>) => names.length === 0 ? [] : [`${names.length} ${what}: ${names.slice(0, 6).join(", ")}${names.length > 6 ? ", …" : ""}`]
+  return new GgufError({ file, key: "tensors", problem: [...list("missing", missing), ...list("unexpected", unexpected), ...list("misshapen", misshapen)].join("; "), remedy: "fetch or convert the file again; a tensor that this architecture should have needs a row in ggufArchitectures.ts" })
+}
+
 /**
- * The model of a file. Options: `families`, the table of known ones; `tokenizer`, instead of the file's. Fails: GgufError naming file, key and remedy;
- * ConfigError and UnknownFamily as for a config.json; TensorMismatch naming the tensors; TokenizerError.
+ * The model of a file. Options: `families`, the table of known ones; `tokenizer`, instead of the file's. Fails: GgufError naming file, key or tensors, and remedy;
+ * ConfigError and UnknownFamily as for a config.json; TokenizerError.
  */
-export const ggufModel = (path: string, { families = Family.families, tokenizer: given }: { readonly families?: Family.Table; readonly tokenizer?: Tokenizer.Tokenizer | undefined } = {}): Effect.Effect<GgufModel, GgufError | Family.ConfigError | Family.UnknownFamily | TensorMismatch | Tokenizer.TokenizerError> =>
+export const ggufModel = (path: string, { families = Family.families, tokenizer: given }: { readonly families?: Family.Table; readonly tokenizer?: Tokenizer.Tokenizer | undefined } = {}): Effect.Effect<GgufModel, GgufError | Family.ConfigError | Family.UnknownFamily | Tokenizer.TokenizerError> =>
   Effect.gen(function*() {
     const { header, weights: stored } = yield* Gguf.open(path)
     const [row, config] = yield* Effect.try({ try: () => configOf(path, header), catch: (error) => { if (error instanceof GgufError) return error; throw error } })
     const read = yield* Family.readConfig(path, config, families), model = yield* rescaled(path, header, stored, read), family = Family.find(model.family, families)!
     const layout: Family.Family = { ...family, names: row.names, alternatives: row.alternatives, recomputed: [ropeTensor] }
     const isRotated = (name: string) => row.interleaved && /^layers\.\d+\.attention\.(?:query|key)$/.test(Family.toCanonical(layout, name) ?? "")
-    const weights = yield* bindTensors(path, layout, model, parted(stored, model.headSize, isRotated))
+    const weights = yield* Effect.catchTag(bindTensors(path, layout, model, parted(stored, model.headSize, isRotated)), "TensorMismatch", (mismatch) => Effect.fail(asGgufError(path, mismatch)))
     return { model, weights, tokenizer: given ?? (yield* ggufTokenizer(path, header)) }
   })
