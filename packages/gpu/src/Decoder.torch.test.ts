@@ -49,7 +49,7 @@ const devices: ReadonlyArray<readonly [string, Effect.Effect<Service, Failure, S
   ["plain f32", Effect.succeed(plainDevice()), 1e-5],
   ["host", hostDevice({ workers: 0 }), 1e-5]
 ]
-const software: (typeof devices)[number] = ["software", Effect.map(openSoftware(), ({ service }) => service), 0] // slow to start: once
+const software: (typeof devices)[number] = ["software", Effect.map(openSoftware(), ({ service }) => service), 3e-5] // slow to start: once; Adam magnifies rounding where a gradient is near zero
 
 describe.each(["tied", "untied"])("a tiny Llama with %s embeddings", (name) => {
   let fixture: Fixture
@@ -82,7 +82,7 @@ describe.each(["tied", "untied"])("a tiny Llama with %s embeddings", (name) => {
     for (const [at, key] of [...decoder.parameters.keys()].entries()) expect(largestDifference(yield* arena.read(outputs.gradients[at]!), expected(`gradients/${key}`))).toBeLessThan(1e-5)
   })))
 
-  test.each(devices)("three clipped AdamW steps on %s", (_device, device, tolerance) => run(device, (arena, decoder, ids, targets) => Effect.gen(function*() {
+  test.each([...devices, ...(name === "tied" ? [software] : [])])("three clipped AdamW steps on %s", (_device, device, tolerance) => run(device, (arena, decoder, ids, targets) => Effect.gen(function*() {
     const { about: { adamw, batch, clip, norms, rates, tokens } } = fixture
     const parameters = [...decoder.parameters.values()], state = AdamW.make(parameters, { clip })
     const program = Recording.record(() => {
