@@ -6,7 +6,8 @@ const remedy = "raise the version of the stage, then write the digests again: np
 test("each stage gives what its version gave when it was committed", async () => {
   const now = await digests(), found = differences(now, committed())
   expect(found.map(({ stage, versions, what }) => `${stage} (version ${versions.join(", now ")}) ${what}: ${versions[0] === versions[1] ? remedy : "write the digests again: npm run pipeline -- pipelines/digests.ts"}`)).toEqual([])
-  expect([...new Set(stages())].filter((name) => !(name in now))).toEqual([]) // none was left out
+  // none was left out, save those that need the network: they give what checkpoint/load gives of the folder that was fetched
+  expect([...new Set(stages())].filter((name) => !(name in now) && !name.startsWith("hub/"))).toEqual([])
 }, 60_000)
 
 test("a change of one part in a thousand of one output is noticed, the last bits of a processor are not", () => {

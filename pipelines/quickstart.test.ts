@@ -127,8 +127,11 @@ test("Ctrl-C stops it cleanly: exit code 130, no lock, finished work kept, and t
   const { code, err } = await run.ended, finished = err.match(/ finished in /g)!.length
   expect([code, err.split("\n").at(-2)]).toEqual([130, expect.stringMatching(/ stopped$/)])
   expect(leftovers(join(place, "stopped")).filter((name) => !name.startsWith("resume/"))).toEqual([])
+  // a stage may be kept and stopped before it could say so
+  const kept = readdirSync(join(place, "stopped", "results")).filter((name) => !name.startsWith(".")).length
+  expect(kept - finished === 0 || kept - finished === 1).toBe(true)
   const next = await done(command("run", "stopped"))
-  expect(startedStages(next).length).toBe(stages - finished)
+  expect(startedStages(next).length).toBe(stages - kept)
   expect(exportedBytes("stopped")).toEqual(original)
 }, 120_000)
 
