@@ -41,8 +41,14 @@ export interface ReplicaOptions {
   /** False leaves ONNX Runtime out though it is installed. */
   readonly onnxRuntime?: boolean
   readonly profile?: boolean
+  /** Asked between steps: true leaves the program where it is, by an error. A thread must not be ended inside a native call. */
+  readonly stopped?: () => boolean
   /** Sums each of these over all replicas with the given addition; absent when there is one replica. */
   readonly sumReplicas?: (tensors: ReadonlyArray<Float32Array>, add: (out: Float32Array, part: Float32Array) => void) => void
+}
+/** The replica was told to stop. */
+export class Stopped extends Error {
+  constructor() { super("the device is being closed") }
 }
 /** The arena cannot hold what was asked. */
 export class OutOfMemory extends Error {
@@ -200,13 +206,17 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
     },
     submit: (program) => {
       const { flops: fixed, labels, scratchBytes, steps } = compiledOf(program)
+      const run = (step: () => void): void => {
+        if (options.stopped?.() === true) throw new Stopped()
+        step()
+      }
       if (options.profile) steps.forEach((step, i) => {
         const begin = performance.now()
-        step()
+        run(step)
         const time = times.get(labels[i]!) ?? { milliseconds: 0, calls: 0 }
         times.set(labels[i]!, { milliseconds: time.milliseconds + performance.now() - begin, calls: time.calls + 1 })
       })
-      else for (const step of steps) step()
+      else for (const step of steps) run(step)
       flops += fixed
       submissions++
       peak = Math.max(peak, keptBytes + scratchBytes)

@@ -4,20 +4,22 @@ import { GivenUp, giveUp, sumOverReplicas } from "./exchange.ts"
 import { makeReplica, OutOfMemory, type Replica, type Steps } from "./Replica.ts"
 import type { Message, Reply, Request } from "./workers.ts"
 
-const { count, index } = workerData as { readonly index: number; readonly count: number }
+const { count, index, stop } = workerData as { readonly index: number; readonly count: number; readonly stop: SharedArrayBuffer }
+const flag = new Int32Array(stop)
 interface Opened { readonly replica: Replica; readonly programs: Map<number, { readonly steps: Steps; readonly exchange: SharedArrayBuffer }>; exchange: SharedArrayBuffer | undefined }
 const arenas = new Map<number, Opened>()
 
 const open = (options: { readonly onnxRuntime?: boolean; readonly profile?: boolean }): Opened => {
   const opened: Opened = {
     programs: new Map(), exchange: undefined,
-    replica: makeReplica({ ...options, sumReplicas: (tensors, add) => sumOverReplicas(opened.exchange!, index, count, tensors, add) })
+    replica: makeReplica({ ...options, stopped: () => Atomics.load(flag, 0) !== 0, sumReplicas: (tensors, add) => sumOverReplicas(opened.exchange!, index, count, tensors, add) })
   }
   return opened
 }
 
 const answer = (message: Message): unknown => {
   if (message.do === "greet") return undefined
+  if (message.do === "exit") process.exit(0)
   if (message.do === "open") { arenas.set(message.arena, open(message.options)); return undefined }
   const opened = arenas.get(message.arena)!
   const { programs, replica } = opened

@@ -28,6 +28,8 @@ export type Message = { readonly arena: number } & (
   | { readonly do: "free"; readonly slots: ReadonlyArray<Slot> }
   | { readonly do: "stats" }
   | { readonly do: "close" }
+  /** The thread ends. */
+  | { readonly do: "exit" }
 )
 export interface Request { readonly id: number; readonly message: Message }
 export interface Reply {
@@ -51,12 +53,15 @@ export interface Workers {
   readonly close: () => Promise<void>
 }
 
+/** Milliseconds that a thread is given to come to the end of its step. */
+const patience = 10_000
+
 /** One for each processor, at most eight: each holds all weights. */
 export const defaultWorkers = (): number => Math.min(availableParallelism(), 8)
 
 /** From sources the worker's own thread must register tsx first, named by its own path; compiled, it just starts. */
-const start = (index: number, count: number): Worker => {
-  const options = { workerData: { index, count }, name: `switchyard host ${index}` }
+const start = (index: number, count: number, stop: SharedArrayBuffer): Worker => {
+  const options = { workerData: { index, count, stop }, name: `switchyard host ${index}` }
   if (!import.meta.url.endsWith(".ts")) return new Worker(new URL("./worker.js", import.meta.url), options)
   const tsx = new URL("./index.mjs", pathToFileURL(createRequire(import.meta.url).resolve("tsx/esm/api"))).href // require finds the .cjs beside it
   const script = `import(${JSON.stringify(tsx)}).then(({ register }) => { register(); return import(${JSON.stringify(new URL("./worker.ts", import.meta.url).href)}) })`
@@ -65,16 +70,30 @@ const start = (index: number, count: number): Worker => {
 
 /** Starts the workers and waits until each has answered. */
 export const openWorkers = async (count: number): Promise<Workers> => {
-  const threads = Array.from({ length: count }, (_, index) => start(index, count))
+  const stop = new SharedArrayBuffer(4), threads = Array.from({ length: count }, (_, index) => start(index, count, stop))
   const pending = new Map<number, { readonly resolve: (value: unknown) => void; readonly reject: (error: Error) => void; readonly index: number }>()
   const exchanges = new Set<SharedArrayBuffer>()
   let requests = 0, arenas = 0, lost: Error | undefined, closing = false
 
+  /**
+   * Ends the threads between two steps: one that is ended inside ONNX Runtime takes the whole process with it. A thread that does not get there
+   * in time is left to end with the process.
+   */
+  const stopAll = async (): Promise<void> => {
+    Atomics.store(new Int32Array(stop), 0, 1)
+    for (const shared of exchanges) giveUp(shared)
+    await Promise.all(threads.map((thread) => new Promise<void>((resolve) => {
+      if (thread.threadId < 0) { resolve(); return }
+      const waiting = setTimeout(() => { thread.unref(); resolve() }, patience)
+      thread.once("exit", () => { clearTimeout(waiting); resolve() })
+      thread.postMessage({ id: 0, message: { arena: 0, do: "exit" } } satisfies Request)
+    })))
+  }
   const lose = (error: Error): void => {
     if (lost !== undefined || closing) return
     lost = error
     for (const shared of exchanges) giveUp(shared)
-    for (const thread of threads) void thread.terminate()
+    void stopAll()
     for (const { reject } of pending.values()) reject(error)
     pending.clear()
   }
@@ -108,7 +127,7 @@ export const openWorkers = async (count: number): Promise<Workers> => {
   await askAll(() => ({ arena: 0, do: "greet" }))
   return {
     count,
-    close: async () => { closing = true; await Promise.all(threads.map((thread) => thread.terminate())) },
+    close: async () => { closing = true; await stopAll() },
     open: async (options) => {
       const arena = ++arenas
       const { onnxRuntime, profile } = options
