@@ -2,7 +2,7 @@
  * The main job: one small language model becomes a mixture of four domain experts, which is then routed, compressed and measured
  * against its honest rivals. Runs anywhere the five packages, onnxruntime-node and the packages of texts.ts are installed.
  *
- *     npm run quickstart                      about two minutes on two cores, no GPU needed
+ *     npm run quickstart                      about a minute and a half on two cores, no GPU needed
  *     npm run quickstart -- --help            plan, graph, verify; --device, --seed, --store, --out, --small, --model
  */
 import { Checkpoint, Corpus, Export, file, Pipeline, Table } from "@switchyard/core"

@@ -2,7 +2,7 @@
  * The project's seed model: a byte-level decoder of 0.9 M weights, trained from nothing on the train text of four domains in turn. The
  * quickstart begins with the folder this writes, models/seed; the text held out here is the text held out there.
  *
- *     npm run pipeline -- pipelines/seed.ts run        about three minutes on two idle cores; killed, it goes on where it was
+ *     npm run pipeline -- pipelines/seed.ts run        eight minutes on two busy cores; killed, it goes on where it was
  */
 import { Checkpoint, Corpus, Export, file, Pipeline, Table } from "@switchyard/core"
 import { Evaluate, Task } from "@switchyard/eval"
