@@ -2,13 +2,14 @@
 import { groups, type Workgroups } from "../Kernel.ts"
 
 export interface Forms {
-  /** Products by quads of lanes: the kernels' `.quad.wgsl` files. */
+  /** Products by quads of lanes: products.quad.wgsl in place of products.wgsl. */
   readonly products: boolean
   /** Rows by quads of lanes: rows.quad.wgsl in place of rows.wgsl. */
   readonly rows: boolean
 }
 export const formsOf = (features: ReadonlySet<string>, software: boolean): Forms => ({ products: features.has("subgroups"), rows: features.has("subgroups") && software })
 
+/** Matrix products: they say what is multiplied, the tile is shared. */
 const products: ReadonlySet<string> = new Set(["matmulNN", "matmulNT", "matmulTN", "groupedMatmulNN", "groupedMatmulNT", "groupedMatmulTN"])
 /** Kernels whose workgroup is a row of rows.wgsl. */
 const rows: ReadonlySet<string> = new Set([
@@ -17,9 +18,11 @@ const rows: ReadonlySet<string> = new Set([
 const rowsOfQuads = 16
 
 export const usesQuads = (kernel: string, forms: Forms): boolean => forms.products && products.has(kernel) || forms.rows && rows.has(kernel)
-/** The file of a kernel's form. */
-export const sourceOf = (kernel: { readonly name: string; readonly source: URL }, forms: Forms): URL =>
-  forms.products && products.has(kernel.name) ? new URL(kernel.source.href.replace(/\.wgsl$/, ".quad.wgsl")) : kernel.source
+/** The files behind a kernel's declarations, in order: what its functions rest on, the kernel, and the tile when it is a matrix product. */
+export const sourcesOf = (kernel: { readonly name: string; readonly source: URL }, forms: Forms): ReadonlyArray<URL> => {
+  const shared = (name: string, quads: boolean) => new URL(`./${name}${quads ? ".quad" : ""}.wgsl`, import.meta.url)
+  return [shared("prelude", false), ...rows.has(kernel.name) ? [shared("rows", forms.rows)] : [], kernel.source, ...products.has(kernel.name) ? [shared("products", forms.products)] : []]
+}
 /** The workgroups of a kernel's form, from those of its first form. */
 export const workgroupsOf = (kernel: string, [x, y, z]: Workgroups, forms: Forms): Workgroups =>
   forms.rows && rows.has(kernel) ? groups(Math.ceil(x * y / rowsOfQuads)) : [x, y, z]

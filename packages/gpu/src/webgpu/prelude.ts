@@ -1,10 +1,10 @@
 /**
  * What stands in front of a kernel's WGSL: its parameters as a uniform block `p`, its bindings as storage arrays under their own names,
- * and the small functions of prelude.wgsl and rows.wgsl. The kernel's text itself is never changed.
+ * and the small functions of prelude.wgsl and rows.wgsl; behind a matrix product stands its tile. The kernel's text itself is never changed.
  */
 import { readFile } from "node:fs/promises"
 import type { Any, Binding, DType } from "../Kernel.ts"
-import { type Forms, sourceOf, usesQuads } from "./forms.ts"
+import { type Forms, sourcesOf, usesQuads } from "./forms.ts"
 
 /** Names of our parameters that WGSL reserves: they get a trailing underscore, `p.active_`. */
 const reserved: ReadonlySet<string> = new Set(["active", "filter", "final", "from", "get", "of", "self", "set", "target", "with"])
@@ -18,14 +18,11 @@ export const declarations = (kernel: Any): string => {
   return [`struct Parameters { ${members.join(", ")} }`, "@group(0) @binding(0) var<uniform> p: Parameters;", ...bindings].join("\n")
 }
 
-const beside = (name: string): URL => new URL(`./${name}`, import.meta.url)
-
 /** The whole module of a kernel, as WebGPU gets it. Fails with the file system's error when a file is missing. */
 export const moduleOf = async (kernel: Any, forms: Forms): Promise<string> => {
-  const files = [beside("prelude.wgsl"), beside(forms.rows ? "rows.quad.wgsl" : "rows.wgsl"), sourceOf(kernel, forms)]
-  const texts = await Promise.all(files.map((file) => readFile(file, "utf8")))
+  const texts = await Promise.all(sourcesOf(kernel, forms).map((file) => readFile(file, "utf8")))
   // quads leave as a whole, which the analysis of uniformity cannot see
-  const quads = forms.rows || usesQuads(kernel.name, forms) ? ["enable subgroups;", "diagnostic(off, subgroup_uniformity);"] : []
+  const quads = usesQuads(kernel.name, forms) ? ["enable subgroups;", "diagnostic(off, subgroup_uniformity);"] : []
   return [...quads, declarations(kernel), ...texts].join("\n")
 }
 
