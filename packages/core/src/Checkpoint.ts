@@ -5,7 +5,8 @@
  * family where one can express the model, else in our own.
  */
 import { Effect, Schema } from "effect"
-import { readdir, readFile, stat } from "node:fs/promises"
+import { existsSync } from "node:fs"
+import { readdir, readFile } from "node:fs/promises"
 import { basename, join } from "node:path"
 import * as Artifact from "./Artifact.ts"
 import { bindTensors, TensorMismatch } from "./bindTensors.ts"
@@ -13,17 +14,21 @@ import { configText } from "./configText.ts"
 import * as Dtype from "./Dtype.ts"
 import * as Family from "./Family.ts"
 import * as File from "./File.ts"
+import { FolderError } from "./FolderError.ts"
 import type { GgufError } from "./GgufHeader.ts"
 import { ggufModel } from "./ggufModel.ts"
+import * as hubCheckpoint from "./hubCheckpoint.ts"
+import { commitOf, neither } from "./hubFetch.ts"
 import * as Model from "./Model.ts"
 import { modelCard } from "./modelCard.ts"
+import { readConfigFile } from "./readConfigFile.ts"
 import * as Safetensors from "./Safetensors.ts"
 import * as Stage from "./Stage.ts"
-import * as StrictJson from "./StrictJson.ts"
 import * as Tokenizer from "./Tokenizer.ts"
 import * as Weights from "./Weights.ts"
 
 export { TensorMismatch } from "./bindTensors.ts"
+export { FolderError } from "./FolderError.ts"
 
 export type Form = "dense" | "mixture"
 export type Dense = "dense"
@@ -62,10 +67,6 @@ export interface Checkpoint<out F extends Form> {
 }
 export type Any = Checkpoint<Form>
 
-/** A folder that holds the other form, or that must not be replaced. */
-export class FolderError extends Schema.TaggedError<FolderError>()("FolderError", { folder: Schema.String, problem: Schema.String, remedy: Schema.String }) {
-  override get message() { return `${this.folder}: ${this.problem}. Remedy: ${this.remedy}.` }
-}
 export type CheckpointError =
   | Family.ConfigError | Family.UnknownFamily | TensorMismatch | Tokenizer.TokenizerError | Safetensors.SafetensorsError | File.FileError | FolderError | GgufError
 
@@ -110,24 +111,6 @@ export const derive: {
 const sideFileNames = ["generation_config.json", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "NOTICE.txt"]
 const Lineage = Schema.fromJsonString(Schema.Struct({ format: Schema.Literal(1), lineage: Schema.Array(Step) }))
 const lineageFile = "lineage.json"
-/** A config.json larger than this is an attack, not a config. */
-const longestConfig = 16 << 20
-
-const readConfig = (path: string): Effect.Effect<Readonly<Record<string, StrictJson.Plain>>, Family.ConfigError | File.FileError> =>
-  File.attempt("read", path, async () => {
-    const { size } = await stat(path)
-    return size > longestConfig ? `it has ${size} bytes` : new Uint8Array(await readFile(path))
-  }).pipe(Effect.flatMap((content) => {
-    const wrong = (problem: string) => Effect.fail(new Family.ConfigError({ file: path, key: "(whole file)", problem, remedy: "write a JSON object, without a key standing twice" }))
-    if (typeof content === "string") return wrong(content)
-    try {
-      const value = StrictJson.parse(new TextDecoder("utf-8", { fatal: true }).decode(content))
-      return value instanceof Map ? Effect.succeed(StrictJson.toPlain(value) as Readonly<Record<string, StrictJson.Plain>>) : wrong("it is not a JSON object")
-    } catch (error) {
-      return wrong((error as Error).message)
-    }
-  }))
-
 /** Options: `families`, the table of known ones, say `[...Family.families, mine]`; `tokenizer`, instead of the one that stands with the model. */
 export interface OpenOptions {
   readonly families?: Family.Table
@@ -157,7 +140,7 @@ export const open = (folder: string, options: OpenOptions = {}): Effect.Effect<A
 
 const openFolder = (folder: string, { families = Family.families, tokenizer: given }: OpenOptions): Effect.Effect<Any, CheckpointError> =>
   Effect.gen(function*() {
-    const file = join(folder, "config.json"), config = yield* readConfig(file)
+    const file = join(folder, "config.json"), config = yield* readConfigFile(file)
     const model = yield* Family.readConfig(file, config, families)
     const layout = config["model_type"] === Family.own ? undefined : Family.find(model.family, families)
     const weights = yield* bindTensors(folder, layout, model, yield* Weights.fromFolder(folder))
@@ -176,8 +159,7 @@ const openFolder = (folder: string, { families = Family.families, tokenizer: giv
   })
 
 const requireForm = <F extends Form>(folder: string, form: F, checkpoint: Any): Effect.Effect<Checkpoint<F>, FolderError> =>
-  checkpoint.header.form === form ? Effect.succeed(checkpoint as Checkpoint<F>)
-    : Effect.fail(new FolderError({ folder, problem: `it holds a ${checkpoint.header.form} model, not a ${form} one`, remedy: `load it with Checkpoint.${form === "dense" ? "loadMixture" : "load"}` }))
+  Effect.as(hubCheckpoint.requireForm("Checkpoint", folder, form, checkpoint.header), checkpoint as Checkpoint<F>)
 
 // ---------------------------------------------------------------- writing
 /** dtype: of every tensor; left out, each keeps its own. family: the layout; left out, the first that can express the model; families: the table of known ones. Units: shardBytes, bytes per file (5e9). */
@@ -232,22 +214,54 @@ export const Mixture = artifact("mixture")
 /** As an input: a checkpoint of either form. */
 export const Either = Artifact.anyOf(Dense, Mixture)
 
-const loader = <F extends Form>(name: string, form: F, output: Artifact.Artifact<Checkpoint<F>>) => Stage.make(name, {
-  version: 1,
-  inputs: [],
-  options: Schema.Struct({ at: File.File }),
-  output,
-  *describe(_, { at }) {
-    const checkpoint = yield* Effect.flatMap(open(at.path), (found) => requireForm(at.path, form, found)), bytes = storedBytes(checkpoint.weights)
-    return { header: checkpoint.header, cost: { bytesRead: bytes, bytesWritten: bytes } }
-  },
-  *run(_, { at }, context) {
-    const checkpoint = yield* Effect.flatMap(open(at.path), (found) => requireForm(at.path, form, found))
-    return { ...checkpoint, lineage: [...checkpoint.lineage, { stage: name, key: context.key, inputs: {}, facts: { folder: basename(at.path), family: checkpoint.model.family } }] }
-  }
-})
+/** A model's name: `file("models/seed")`, or a text that is a path where there is one, else `org/name@revision` on the Hub. */
+const Name = Schema.Union([File.File, Schema.String])
+const isHere = (at: typeof Name.Type): boolean => typeof at !== "string" || existsSync(at)
+const onHub = (at: string) => {
+  const [id, revision = "main"] = at.split(/@(.*)/s) as [string, string?]
+  return { id, revision }
+}
+const reader: hubCheckpoint.Reader = { calls: "Checkpoint", open, headerOf }
 
-/** A dense model's folder as a node. Options: `at: file("models/seed")`. Fails: CheckpointError, before any work. */
+const loader = <F extends Form>(name: string, form: F, output: Artifact.Artifact<Checkpoint<F>>) => {
+  const folderOf = (at: typeof Name.Type) => typeof at === "string" ? at : at.path
+  const openHere = (at: typeof Name.Type) => Effect.flatMap(open(folderOf(at)), (found) => requireForm(folderOf(at), form, found))
+  return Stage.make(name, {
+    version: 1,
+    inputs: [],
+    options: Schema.Struct({ at: Name }),
+    output,
+    // a path counts by what lies there, an id by its commit
+    counted: ({ at }) => ({ at: typeof at === "string" && isHere(at) ? File.file(at) : at }),
+    outside: ({ at }) => {
+      if (typeof at !== "string" || isHere(at)) return Effect.succeed({})
+      const { id, revision } = onHub(at)
+      return Effect.mapBoth(commitOf(id, revision), { onFailure: neither, onSuccess: (commit) => ({ [`${id}@${revision}`]: commit }) })
+    },
+    *describe(_, { at }) {
+      if (typeof at === "string" && !isHere(at)) {
+        const { id, revision } = onHub(at), header = yield* hubCheckpoint.header(reader, id, revision, form)
+        return { header, cost: { bytesRead: header.bytes, bytesWritten: header.bytes } }
+      }
+      const checkpoint = yield* openHere(at), bytes = storedBytes(checkpoint.weights)
+      return { header: checkpoint.header, cost: { bytesRead: bytes, bytesWritten: bytes } }
+    },
+    *run(_, { at }, context) {
+      const step = (checkpoint: Checkpoint<F>, facts: Readonly<Record<string, string>>): Checkpoint<F> =>
+        ({ ...checkpoint, lineage: [...checkpoint.lineage, { stage: name, key: context.key, inputs: {}, facts: { ...facts, family: checkpoint.model.family } }] })
+      if (typeof at === "string" && !isHere(at)) {
+        const { id, revision } = onHub(at), { checkpoint, commit } = yield* hubCheckpoint.bring(reader, id, revision, form, context)
+        return step(checkpoint, { id, revision, commit })
+      }
+      return step(yield* openHere(at), { folder: basename(folderOf(at)) })
+    }
+  })
+}
+
+/**
+ * A dense model as a node. Options: `at`: `file("models/seed")`, or a name: a folder, a `.gguf` file, or `org/name@revision` of the Hub (docs/hub.md), whose key has
+ * the commit. Fails: CheckpointError and HubError, before any work.
+ */
 export const load = loader("checkpoint/load", "dense", Dense)
-/** A mixture's folder as a node. Options and failures as `load`. */
+/** A mixture as a node. Options and failures as `load`. */
 export const loadMixture = loader("checkpoint/loadMixture", "mixture", Mixture)

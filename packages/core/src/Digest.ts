@@ -17,6 +17,9 @@ const hashFile = async (path: string): Promise<string> => {
   return hash.digest("hex")
 }
 
+/** A file's hash. */
+export const file = (path: string): Effect.Effect<string, FileError> => attempt("read", path, () => hashFile(path))
+
 const filesOf = async (folder: string): Promise<ReadonlyArray<string>> => {
   const files: Array<string> = []
   for (const entry of await readdir(folder, { withFileTypes: true })) {

@@ -336,6 +336,40 @@ describe("in a pipeline", () => {
     fault.hidden = /safetensors/
     expect(await refusal(pipeline)).toMatch(/revision main has no weights in safetensors\. Remedy: .*convert/)
     fault = {}
-    expect(await refusal(Pipeline.make("other", () => ({ model: Hub.loadMixture({ id }) })) as never)).toMatch(/it is a dense model, not a mixture one.*Hub\.load/)
+    expect(await refusal(Pipeline.make("other", () => ({ model: Hub.loadMixture({ id }) })) as never)).toMatch(/it holds a dense model, not a mixture one.*Hub\.load/)
+  })
+
+  test("Checkpoint.load takes the same names: a path counts by content, an id by its commit; offline from the cache; errors say both", async () => {
+    Object.assign(process.env, { HF_HUB_CACHE: cache, HF_ENDPOINT: endpoint })
+    const of = (at: Parameters<typeof Checkpoint.load>[0]["at"]) => Pipeline.make("named", () => ({ model: Checkpoint.load({ at }) }))
+    await within(Effect.gen(function*() {
+      const [named] = yield* Pipeline.plan(of(`${id}@main`))
+      expect(named).toMatchObject({ status: "to do", header: { form: "dense", parameters: Model.parameters(model) } })
+      expect(bodies().some(({ url }) => url.includes("model.safetensors"))).toBe(false)
+      const { model: loaded } = yield* Pipeline.run(of(`${id}@main`))
+      expect(loaded.lineage.at(-1)).toMatchObject({ stage: "checkpoint/load", facts: { id, revision: "main", commit } })
+      expect(yield* loaded.weights.read("norm")).toEqual(yield* checkpoint.weights.read("norm"))
+      Object.assign(process.env, { HF_HUB_OFFLINE: "1" })
+      log = []
+      expect((yield* Pipeline.plan(of(`${id}@main`)))[0]).toMatchObject({ key: named!.key, status: "kept" })
+      yield* Pipeline.run(of(`${id}@${commit}`))
+      expect(log).toEqual([])
+      delete process.env["HF_HUB_OFFLINE"]
+      sha = moved
+      yield* Hub.fetch(id)
+      expect((yield* Pipeline.plan(of(`${id}@main`)))[0]!.key).not.toBe(named!.key)
+      // a path as text and as a file are one
+      const [[text], [file]] = [yield* Pipeline.plan(of(origin)), yield* Pipeline.plan(of({ _tag: "File", path: origin }))]
+      expect([text!.key, text!.header]).toEqual([file!.key, file!.header])
+      expect((yield* Pipeline.run(of(origin))).model.lineage.at(-1)!.facts).toEqual({ folder: "origin", family: "llama" })
+    }))
+    const refusal = (at: string) => Effect.runPromiseExit(Effect.provide(Pipeline.plan(of(at)), Store.temporary)).then((exit) => Exit.findErrorOption(exit)).then((error) => error._tag === "Some" ? (error.value as Error).message : "none")
+    expect(await refusal("no/such/folder")).toMatch(/there is no such folder, and this is no model's id/)
+    expect(await refusal("tiny/lama")).toMatch(/there is no such folder, and the hub does not have it/)
+    const other = Pipeline.make("other", () => ({ model: Checkpoint.loadMixture({ at: id }) }))
+    expect(await Effect.runPromise(Effect.provide(Effect.flip(Pipeline.plan(other)), Store.temporary))).toMatchObject({ message: expect.stringMatching(/it holds a dense model, not a mixture one.*Checkpoint\.load/) })
+  })
+  test("Hub.open takes a folder and an id", async () => {
+    for (const name of [origin, id]) expect((await run(Hub.open(name, { endpoint, cache, wait: 1 }))).header.parameters).toBe(Model.parameters(model))
   })
 })

@@ -58,6 +58,8 @@ export interface Definition {
   readonly options: Schema.Codec<any, any>
   readonly output: Artifact<unknown> | Same
   readonly sides: Artifacts
+  /** The options as they count in the key of a run, where that is not as they are written: a path given as text becomes a file. */
+  readonly counted?: (options: any) => unknown
   /** What the options name outside: name → the version that stands there now. It counts in the key. */
   readonly outside?: (options: any) => Effect.Effect<Readonly<Record<string, string>>, HubError | FileError>
   readonly describe: (headers: any, options: any) => Effect.Effect<{ readonly header: unknown; readonly sides?: Readonly<Record<string, unknown>>; readonly cost: Cost }, unknown>

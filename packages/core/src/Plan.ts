@@ -104,7 +104,7 @@ export const keys = (all: ReadonlyArray<Call>): Effect.Effect<ReadonlyMap<string
   for (const call of all) {
     const { name, version, seeded } = call.stage, files: Record<string, string> = {}
     const inputs = Object.fromEntries(Object.entries(call.inputs).map(([input, tree]) => [input, mapTree(tree, (node) => keyOf(keyed, node))]))
-    const options = yield* byContent(call.options, cache, name, files)
+    const options = yield* byContent(call.stage.counted === undefined ? call.options : call.stage.counted(call.options), cache, name, files)
     const outside = call.stage.outside === undefined ? {} : { outside: yield* call.stage.outside(Schema.decodeUnknownSync(call.stage.options)(call.options)) }
     keyed.set(call.id, { key: Key.of({ stage: name, version, seed: seeded ? seed : null, options, inputs, ...outside }), files: { ...files, ...outside.outside } })
   }

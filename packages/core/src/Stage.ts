@@ -126,7 +126,7 @@ type Described<A, X extends Artifacts> = [keyof X] extends [never] ? { readonly 
  * Options: `seeded`: the run's seed belongs to the key. `inputs`: a tuple, positional in the call. `optional`: nodes given by name inside the
  * options record. `options`: a `Schema.Struct` whose encoded side is JSON. `output`: an `Artifact` or `Stage.same`. `sides`: further outputs,
  * members of the node; `run` then returns `{ main, …sides }`. `outside`: what the options name outside, as name → the version that stands there now, which
- * counts in the key (files do so by themselves). `describe`: from headers alone, before any work; may refuse.
+ * counts in the key (files do so by themselves). `counted`: the options as they count in the key, where that is not as they are written. `describe`: from headers alone, before any work; may refuse.
  * Write both as generator methods (`*run() {}`): `Effect.fn` here would lose the types of their parameters.
  * Fails: with what `describe` and `run` yield. Each run has its own scope.
  */
@@ -141,13 +141,14 @@ export const make = <
   readonly options: S
   readonly output: T
   readonly sides?: X
+  readonly counted?: (options: S["Encoded"]) => NoInfer<S["Encoded"]>
   readonly outside?: (options: S["Type"]) => Effect.Effect<Readonly<Record<string, string>>, HubError | FileError>
   readonly describe: (headers: Inputs<I, O, true>, options: S["Type"]) => Generator<P, NoInfer<Described<Made<T, I>, X>>, never>
   readonly run: (inputs: Inputs<I, O, false>, options: S["Type"], context: Context) => Generator<Y, NoInfer<Returned<Made<T, I>, X>>, never>
 }): Stage<I, O, S, T extends Artifact<infer A> ? A : Same, X, Fails<Y> | Fails<P>, Exclude<Wants<Y>, Scope.Scope>> => {
   const definition: Definition = {
     name, version: spec.version, seeded: spec.seeded ?? false, inputs: spec.inputs, optional: spec.optional ?? {}, options: spec.options,
-    output: spec.output, sides: spec.sides ?? {}, ...spec.outside === undefined ? {} : { outside: spec.outside },
+    output: spec.output, sides: spec.sides ?? {}, ...spec.outside === undefined ? {} : { outside: spec.outside }, ...spec.counted === undefined ? {} : { counted: spec.counted },
     describe: (headers, options) => Effect.gen(() => spec.describe(headers, options)) as ReturnType<Definition["describe"]>,
     run: (inputs, options, context) => Effect.gen(() => spec.run(inputs, options, context))
   }

@@ -47,8 +47,8 @@ export const compare = (flags: Flags) => Effect.gen(function*() {
 })
 
 export const command = Command.make("eval:compare", {
-  model: several("model", "DIR", "a model's folder; at least two"),
-  control: Flag.String("control").pipe(Flag.withMetavar("DIR"), Flag.optional, Flag.withDescription("the folder of what any gain must be measured against")),
+  model: several("model", "NAME", "a model's folder, .gguf file or Hub id (org/name@revision); at least two"),
+  control: Flag.String("control").pipe(Flag.withMetavar("NAME"), Flag.optional, Flag.withDescription("the model that any gain must be measured against")),
   text: several("text", "FILE", "a text, .jsonl file or folder of them, each a column of the tables"),
   ...scoring, ...common("compare", "score at most so many bytes of each text, a sample of its documents")
 }, (flags) => Effect.flatMap(work(flags, compare(flags)), ({ report, verdicts }) => present(report, place(flags.out), verdicts.map(({ task, text }) => `${task}: ${text}`)))).pipe(

@@ -1,8 +1,9 @@
 /**
  * What the targets read, as nodes: model folders of either form and text files, each with a name that tells it from the others.
  */
-import { Checkpoint, Corpus, file, type Stage } from "@switchyard/core"
+import { Checkpoint, Corpus, File, file, Hub, type Stage } from "@switchyard/core"
 import { Effect, Option } from "effect"
+import { existsSync } from "node:fs"
 import { basename, extname } from "node:path"
 import { place, TargetError } from "./target.ts"
 
@@ -17,19 +18,24 @@ export const names = (target: string, paths: ReadonlyArray<string>): Effect.Effe
   return yield* new TargetError({ target, problem: `${twice} is given twice`, remedy: "Give each path once" })
 })
 
+/** How reading a model may fail. */
+export type ModelError = Checkpoint.CheckpointError | Hub.HubError | File.FileError
 /** A node of either form. */
-export type ModelNode = Stage.Node<Checkpoint.Checkpoint<"dense"> | Checkpoint.Checkpoint<"mixture">, Checkpoint.CheckpointError>
-/** A model's folder: its form as it says itself, and its node. */
+export type ModelNode = Stage.Node<Checkpoint.Checkpoint<"dense"> | Checkpoint.Checkpoint<"mixture">, ModelError>
+/** A model by its name: its form as it says itself, and its node. */
 export type Loaded =
   | { readonly form: "dense"; readonly node: ModelNode }
-  | { readonly form: "mixture"; readonly experts: number; readonly node: Stage.Node<Checkpoint.Checkpoint<"mixture">, Checkpoint.CheckpointError> }
+  | { readonly form: "mixture"; readonly experts: number; readonly node: Stage.Node<Checkpoint.Checkpoint<"mixture">, ModelError> }
 
-/** The model in a folder; reads its headers. Fails: `CheckpointError`, naming the file. */
-export const model = (folder: string): Effect.Effect<Loaded, Checkpoint.CheckpointError> => Effect.gen(function*() {
-  const at = place(folder), { feedForward } = (yield* Checkpoint.open(at)).model
+/** What `--model` means: a folder or a `.gguf` file, relative to where the user stands, else `org/name@revision` of the Hub. */
+export const modelName = (given: string): string => existsSync(place(given)) ? place(given) : given
+
+/** The model of a name; reads its headers, after fetching what the cache lacks. Fails: `ModelError`, naming the file or the id. */
+export const model = (given: string): Effect.Effect<Loaded, ModelError> => Effect.gen(function*() {
+  const at = modelName(given), { feedForward } = (yield* Hub.open(at)).model
   return feedForward.kind === "dense"
-    ? { form: "dense", node: Checkpoint.load({ at: file(at) }) }
-    : { form: "mixture", experts: feedForward.experts, node: Checkpoint.loadMixture({ at: file(at) }) }
+    ? { form: "dense", node: Checkpoint.load({ at }) }
+    : { form: "mixture", experts: feedForward.experts, node: Checkpoint.loadMixture({ at }) }
 })
 
 /** Models by name. */

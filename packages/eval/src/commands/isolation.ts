@@ -2,7 +2,7 @@
  * `eval:isolation`: whether strangers in the same batch can change what a router makes of one sequence. Routers whose decisions read a token or
  * its prefix must not move; a capacity that the batch shares is shown to leak.
  */
-import { Checkpoint, Model, Random, Weights } from "@switchyard/core"
+import { Hub, Model, Random, Weights } from "@switchyard/core"
 import { Router, routers } from "@switchyard/routing"
 import { Effect, Option } from "effect"
 import { Command, Flag } from "effect/cli"
@@ -38,7 +38,7 @@ const presets = (seed: number): ReadonlyArray<Subject> => Object.entries<(typeof
   return { name, model, weights, router }
 })
 const given = (folder: string) => Effect.gen(function*() {
-  const { model, weights } = yield* Checkpoint.open(place(folder)), form = model.feedForward
+  const { model, weights } = yield* Hub.open(Inputs.modelName(folder)), form = model.feedForward
   if (form.kind === "dense") return yield* new TargetError({ target, problem: `${folder} holds a dense model, which routes nothing`, remedy: "Give a mixture's folder, or leave --model out" })
   const [name] = yield* Inputs.names(target, [folder])
   return [{ name: name!, model, weights, router: yield* Router.decode(form.router, "the model's router") }] satisfies ReadonlyArray<Subject>
@@ -89,7 +89,7 @@ export const isolation = (flags: Flags) => Effect.gen(function*() {
 
 const { store: _, ...flags } = common("isolation", `steps of the search for neighbours (default ${usual})`)
 export const command = Command.make(target, {
-  model: Flag.String("model").pipe(Flag.withMetavar("DIR"), Flag.optional, Flag.withDescription("a mixture's folder, for its own router; without it every router of the table on a small random mixture")),
+  model: Flag.String("model").pipe(Flag.withMetavar("NAME"), Flag.optional, Flag.withDescription("a mixture's folder, .gguf file or Hub id, for its own router; without it every router of the table on a small random mixture")),
   ...flags
 }, (given) => Effect.gen(function*() {
   const { findings, report } = yield* Effect.provide(isolation(given), Device.byName(given.device))

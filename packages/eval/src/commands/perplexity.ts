@@ -59,7 +59,7 @@ export const perplexity = (flags: Flags) => Effect.gen(function*() {
 })
 
 export const command = Command.make("eval:perplexity", {
-  model: several("model", "DIR", "a model's folder, dense or mixture; several times, or several after one another"),
+  model: several("model", "NAME", "a model's folder, .gguf file or Hub id (org/name@revision), dense or mixture; several times, or several after one another"),
   text: several("text", "FILE", "a text, .jsonl file or folder of them, each a column of the tables"),
   ...scoring, ...common("perplexity", limit)
 }, (flags) => Effect.flatMap(work(flags, perplexity(flags)), (report) => present(report, place(flags.out)))).pipe(

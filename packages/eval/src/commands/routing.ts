@@ -71,7 +71,7 @@ export const routing = (flags: Flags) => Effect.gen(function*() {
 })
 
 export const command = Command.make("eval:routing", {
-  model: Flag.String("model").pipe(Flag.withMetavar("DIR"), Flag.withDescription("a mixture's folder")),
+  model: Flag.String("model").pipe(Flag.withMetavar("NAME"), Flag.withDescription("a mixture's folder, .gguf file or Hub id (org/name@revision)")),
   text: several("text", "FILE", "a text, .jsonl file or folder of them; specialisation is measured between them"),
   ...scoring, ...common("routing", `trace at most so many bytes of each text, a sample of its documents (default ${traced})`)
 }, (flags) => Effect.gen(function*() {

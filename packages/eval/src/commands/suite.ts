@@ -1,22 +1,27 @@
 /**
- * `eval:suite` and `switchyard-eval`: tasks on a model folder with lm-evaluation-harness's numbers, flags, table and result file; or, with `--text`, one
+ * `eval:suite` and `switchyard-eval`: tasks on a model with lm-evaluation-harness's numbers, flags, table and result file; or, with `--text`, one
  * text file by rolling log-likelihood.
  */
 import { File } from "@switchyard/core"
 import { Device } from "@switchyard/gpu"
 import { Console, Effect, Option, References } from "effect"
 import { Command, Flag } from "effect/cli"
+import { existsSync } from "node:fs"
 import type { BosPolicy } from "../lmEval/encodePair.ts"
 import { Progress } from "../lmEval/Progress.ts"
 import { resultTable } from "../lmEval/resultTable.ts"
 import * as Suite from "../lmEval/Suite.ts"
+import { modelName } from "./inputs.ts"
 import { place, start, TargetError } from "./target.ts"
 
 const name = "switchyard-eval"
 const refuse = (problem: string, remedy: string) => Effect.fail(new TargetError({ target: name, problem, remedy }))
 
-/** `pretrained=DIR,dtype=float32` → DIR. */
-const pretrained = (args: string): string | undefined => /(?:^|,)(?:pretrained|path)=([^,]+)/.exec(args)?.[1]
+/** `pretrained=org/name,revision=v1,dtype=float32` → org/name@v1. */
+export const pretrained = (args: string): string | undefined => {
+  const name = /(?:^|,)(?:pretrained|path)=([^,]+)/.exec(args)?.[1], revision = /(?:^|,)revision=([^,]+)/.exec(args)?.[1]
+  return name === undefined || revision === undefined || name.includes("@") || existsSync(place(name)) ? name : `${name}@${revision}`
+}
 /** The harness's names of devices beside ours. */
 const deviceOf = (given: string): string => given === "cpu" ? "host" : /^(cuda|mps)(:\d+)?$/.test(given) ? "gpu" : given
 
@@ -32,8 +37,8 @@ const number = (flag: string, given: Option.Option<string>, least: number): Effe
 })
 
 const flags = {
-  model: optional("model", "M", "DIR", "the model's folder, dense or mixture; or hf, with --model_args"),
-  modelArgs: optional("model_args", "a", "ARGS", "pretrained=DIR, as lm-eval takes it; nothing else in it counts"),
+  model: optional("model", "M", "NAME", "the model, dense or mixture: its folder, a .gguf file, or org/name@revision of the Hub; or hf, with --model_args"),
+  modelArgs: optional("model_args", "a", "ARGS", "pretrained=NAME,revision=REVISION, as lm-eval takes them; nothing else in it counts"),
   tasks: optional("tasks", "t", "NAMES", "tasks and groups, with commas between; * stands for any letters"),
   data: optional("data", undefined, "DIR", "where the tasks' documents lie: <task>/<split>.jsonl"),
   shots: optional("num_fewshot", "f", "N", "worked examples before each question; the task's own number unless given"),
@@ -52,14 +57,14 @@ const flags = {
 
 export const command = Command.make(name, flags, (given) => Effect.gen(function*() {
   const folder = Option.getOrUndefined(Option.orElse(Option.flatMap(given.modelArgs, (args) => Option.fromUndefinedOr(pretrained(args))), () => given.model))
-  if (folder === undefined) return yield* refuse("no model is given", "Say --model DIR")
+  if (folder === undefined) return yield* refuse("no model is given", "Say --model NAME")
   if (Option.isNone(given.text) === Option.isNone(given.tasks)) return yield* refuse("give either tasks or a text", "Say --tasks NAMES --data DIR, or --text FILE")
   const policy = Option.getOrUndefined(given.bos)
   if (!isPolicy(policy)) return yield* refuse(`--bos_policy ${policy} is none`, "Say tokenizer, never or always")
   const batch = given.batch === "auto" || given.batch.startsWith("auto:") ? "auto" : Number(given.batch)
   if (batch !== "auto" && !(Number.isInteger(batch) && batch > 0)) return yield* refuse(`--batch_size must be auto or a whole number, got ${given.batch}`, "Correct it")
   const maximum = yield* number("max_length", given.maximum, 1)
-  const shared = { model: place(folder), batch, ...policy === undefined ? {} : { bosPolicy: policy }, ...maximum === undefined ? {} : { maximum } } as const
+  const shared = { model: modelName(folder), batch, ...policy === undefined ? {} : { bosPolicy: policy }, ...maximum === undefined ? {} : { maximum } } as const
   const listen = (done: number, total: number) => { if (process.stderr.isTTY) process.stderr.write(`\r${done} of ${total} requests${done === total ? "\n" : ""}`) }
   const on = <A, E, R>(work: Effect.Effect<A, E, R>) => work.pipe(Effect.provide(Device.byName(deviceOf(given.device))), Effect.provideService(Progress, { listen }), Effect.provideService(References.LogToStderr, true))
 

@@ -5,7 +5,7 @@ import { Device, plainDevice } from "@switchyard/gpu"
 import { Router } from "@switchyard/routing"
 import { Console, Effect, Exit, Option } from "effect"
 import { Command } from "effect/cli"
-import { existsSync, mkdtempSync, readdirSync, readFileSync, statSync } from "node:fs"
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -17,6 +17,7 @@ import * as Task from "../Task.ts"
 import * as Compare from "./compare.ts"
 import * as Perplexity from "./perplexity.ts"
 import * as Routing from "./routing.ts"
+import { pretrained } from "./suite.ts"
 
 const dense: Model.Model = {
   family: "llama", vocabulary: 260, hidden: 8, layers: 2, heads: 2, keyValueHeads: 2, headSize: 4, contextLength: 16, normEpsilon: 1e-5, ropeTheta: 10_000, tiedEmbeddings: true,
@@ -105,8 +106,25 @@ describe("eval:perplexity", () => {
     expect((report.lineage["uniform"] as { tokens: number }).tokens).toBe(100)
   })
 
+  test("a Hub id is read from the cache, offline, and scores as its folder; its key is its commit's", async () => {
+    const commit = "0123456789abcdef0123456789abcdef01234567", cached = at("cache/models--tiny--uniform")
+    cpSync(at("uniform"), join(cached, "snapshots", commit), { recursive: true })
+    mkdirSync(join(cached, "refs"))
+    writeFileSync(join(cached, "refs", "main"), commit)
+    Object.assign(process.env, { HF_HUB_CACHE: at("cache"), HF_HUB_OFFLINE: "1" })
+    try {
+      const given = { ...flags(["uniform"], ["long.txt"]), model: [at("uniform"), "tiny/uniform@main"] }
+      const report = await running(Perplexity.perplexity(given)), scores = ["uniform", "uniform@main"].map((name) => value(report, name, "long", "bitsPerByte")?.value)
+      expect(scores[0]).toBeGreaterThan(1)
+      expect(scores[1]).toBe(scores[0])
+      expect((await running(Perplexity.perplexity({ ...given, model: [`tiny/uniform@${commit}`] }))).values.length).toBeGreaterThan(0)
+      expect(await failing(Perplexity.perplexity({ ...given, model: ["tiny/unifrom"] }))).toMatch(/HubError: tiny\/unifrom: there is no such folder, and revision main is not in the cache .*nearest id in the cache is tiny\/uniform/)
+    } finally { delete process.env["HF_HUB_CACHE"]; delete process.env["HF_HUB_OFFLINE"] }
+    expect([pretrained("pretrained=a/b,revision=v1,dtype=float32"), pretrained("dtype=float16,pretrained=a/b"), pretrained(`revision=v1,pretrained=${at("uniform")}`)]).toEqual(["a/b@v1", "a/b", at("uniform")])
+  })
+
   test("what is not there or has no text is named", async () => {
-    expect(await failing(Perplexity.perplexity(flags(["nothing"], ["long.txt"])))).toMatch(/FileError: cannot read .*nothing.*ENOENT/)
+    expect(await failing(Perplexity.perplexity(flags(["nothing"], ["long.txt"])))).toMatch(/HubError: .*nothing: there is no such folder, and this is no model's id\. Remedy: check the path/)
     expect(await failing(Perplexity.perplexity(flags(["uniform"], ["nothing.txt"])))).toMatch(/FileError: cannot read .*nothing\.txt.*ENOENT/)
     expect(await failing(Perplexity.perplexity(flags(["uniform"], ["empty.txt"])))).toMatch(/CorpusError: corpus empty: none of 0 documents has any text/)
     expect(await failing(Perplexity.perplexity(flags(["uniform", "./uniform"], ["long.txt"])))).toMatch(/TargetError: eval:perplexity: .*uniform is given twice/)

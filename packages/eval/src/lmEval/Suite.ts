@@ -2,7 +2,7 @@
  * A suite of tasks on one model: documents from local files, requests, answers (from the log of finished documents where they are there), figures,
  * and the files that lm-evaluation-harness would write.
  */
-import { Checkpoint, Digest, File, Key, Model } from "@switchyard/core"
+import { Checkpoint, Digest, File, Hub, Key, Model } from "@switchyard/core"
 import { Effect } from "effect"
 import { basename, join } from "node:path"
 import { type Group, groups as allGroups, tasks as allTasks } from "../tasks.ts"
@@ -19,7 +19,7 @@ import * as Results from "./Results.ts"
 import * as Scorer from "./Scorer.ts"
 
 export interface Options {
-  /** The model's folder. */
+  /** The model: a folder, a `.gguf` file, or `org/name@revision` of the Hub. */
   readonly model: string
   /** Names of tasks and groups; `*` stands for any letters. */
   readonly tasks: ReadonlyArray<string>
@@ -73,7 +73,8 @@ const prepare = (task: string, { data, limit, seed = defaultSeed, shots: given }
 })
 
 /** What decides about a model's answers: its weights, configuration and tokenizer, by content. */
-const modelKey = (folder: string) => Effect.map(Digest.folder(folder), (files) => Key.of(files.filter(({ path }) => /\.safetensors$|^config\.json$|^tokenizer/.test(path)).map(({ path, sha256 }) => [path, sha256])))
+const modelKey = (at: string) => at.endsWith(".gguf") ? Effect.map(Digest.file(at), (sha256) => Key.of([["gguf", sha256]]))
+  : Effect.map(Digest.folder(at), (files) => Key.of(files.filter(({ path }) => /\.safetensors$|^config\.json$|^tokenizer/.test(path)).map(({ path, sha256 }) => [path, sha256])))
 
 /** A checkpoint's encoder. Fails: no token to stand before a text. */
 export const encoderOf = (checkpoint: Checkpoint.Any, folder: string, bosPolicy: BosPolicy): Effect.Effect<ReturnType<typeof encoder>, TaskError> => Effect.try({
@@ -86,10 +87,10 @@ export const run = (options: Options) => Effect.scoped(Effect.gen(function*() {
   const started = Date.now(), { batch = "auto", bosPolicy = "tokenizer", iterations = 100_000, seed = defaultSeed } = options
   const { groups, tasks } = yield* select(options.tasks)
   const prepared = yield* Effect.forEach(tasks, (task) => prepare(task, options))
-  const checkpoint = yield* Checkpoint.open(options.model), { model } = checkpoint, encode = yield* encoderOf(checkpoint, options.model, bosPolicy)
+  const at = yield* Hub.locate(options.model), checkpoint = yield* Checkpoint.open(at), { model } = checkpoint, encode = yield* encoderOf(checkpoint, options.model, bosPolicy)
   const maximum = options.maximum ?? model.contextLength, folder = options.out === undefined ? undefined : join(options.out, Results.sanitize(options.model))
   const log = folder === undefined ? FinishedLog.none : yield* FinishedLog.open(join(folder, "finished.jsonl"))
-  const facts = { model: folder === undefined ? "" : yield* modelKey(options.model), bosPolicy, prefix: encode.prefix, maximum }
+  const facts = { model: folder === undefined ? "" : yield* modelKey(at), bosPolicy, prefix: encode.prefix, maximum }
 
   // what the log does not know, as pairs of tokens; a document is finished when all of its pairs are
   const documents = prepared.flatMap(({ asked, task }) => asked.map((each) => {
@@ -182,7 +183,7 @@ export interface TextScore { readonly tokens: number; readonly logLikelihood: nu
 /** Scores one text file. Special tokens are added only if the policy says so; the first token is predicted from the prefix token. Fails: an empty text; as `run`. */
 export const text = (options: { readonly model: string; readonly file: string; readonly bosPolicy?: BosPolicy; readonly maximum?: number; readonly batch?: number | "auto" }) => Effect.scoped(Effect.gen(function*() {
   const { batch = "auto", bosPolicy = "never" } = options
-  const source = yield* File.read(options.file), checkpoint = yield* Checkpoint.open(options.model), maximum = options.maximum ?? checkpoint.model.contextLength
+  const source = yield* File.read(options.file), checkpoint = yield* Hub.open(options.model), maximum = options.maximum ?? checkpoint.model.contextLength
   if (source === "") return yield* new TaskError({ task: basename(options.file), at: options.file, problem: "the file is empty", remedy: "Give a text." })
   const encode = yield* encoderOf(checkpoint, options.model, bosPolicy), pairs = Scorer.rollingPairs(encode, source, maximum), { listen } = yield* Progress
   const longest = pairs.reduce((most, { context, continuation }) => Math.max(most, context.length + continuation.length - 1), 1)
