@@ -10,6 +10,7 @@ import { readdir, readFile } from "node:fs/promises"
 import { basename, join } from "node:path"
 import * as Artifact from "./Artifact.ts"
 import { bindTensors, TensorMismatch } from "./bindTensors.ts"
+import { readBlock, withBlockScales } from "./blockScales.ts"
 import { configText } from "./configText.ts"
 import * as Dtype from "./Dtype.ts"
 import * as Family from "./Family.ts"
@@ -68,7 +69,7 @@ export interface Checkpoint<out F extends Form> {
 export type Any = Checkpoint<Form>
 
 export type CheckpointError =
-  | Family.ConfigError | Family.UnknownFamily | TensorMismatch | Tokenizer.TokenizerError | Safetensors.SafetensorsError | File.FileError | FolderError | GgufError
+  | Family.ConfigError | Family.UnknownFamily | TensorMismatch | Tokenizer.TokenizerError | Safetensors.SafetensorsError | Weights.WeightsError | File.FileError | FolderError | GgufError
 
 /** Number of weights, from the header alone. */
 export const parameters = (header: Pick<Header<Form>, "model">): number => Model.parameters(header.model)
@@ -140,10 +141,10 @@ export const open = (folder: string, options: OpenOptions = {}): Effect.Effect<A
 
 const openFolder = (folder: string, { families = Family.families, tokenizer: given }: OpenOptions): Effect.Effect<Any, CheckpointError> =>
   Effect.gen(function*() {
-    const file = join(folder, "config.json"), config = yield* readConfigFile(file)
+    const file = join(folder, "config.json"), { block, rest: config } = yield* Effect.fromResult(readBlock(file, yield* readConfigFile(file)))
     const model = yield* Family.readConfig(file, config, families)
     const layout = config["model_type"] === Family.own ? undefined : Family.find(model.family, families)
-    const weights = yield* bindTensors(folder, layout, model, yield* Weights.fromFolder(folder))
+    const found = yield* Weights.fromFolder(folder), weights = yield* bindTensors(folder, layout, model, block === undefined ? found : yield* withBlockScales(found, block))
     const tokenizer = given ?? (yield* Tokenizer.fromFolder(folder))
     yield* unfit(join(folder, "tokenizer.json"), tokenizer, model)
     const present = yield* File.attempt("read", folder, () => readdir(folder))
@@ -162,9 +163,9 @@ const requireForm = <F extends Form>(folder: string, form: F, checkpoint: Any): 
   Effect.as(hubCheckpoint.requireForm("Checkpoint", folder, form, checkpoint.header), checkpoint as Checkpoint<F>)
 
 // ---------------------------------------------------------------- writing
-/** dtype: of every tensor; left out, each keeps its own. family: the layout; left out, the first that can express the model; families: the table of known ones. Units: shardBytes, bytes per file (5e9). */
+/** dtype: of every tensor; left out, each keeps its own (8-bit floats in our own layout; in a family's they become BF16, which holds them exactly). family: the layout; left out, the first that can express the model; families: the table of known ones. Units: shardBytes, bytes per file (5e9). */
 export interface WriteOptions {
-  readonly dtype?: Dtype.Float
+  readonly dtype?: Dtype.Wide
   readonly family?: string
   readonly families?: Family.Table
   readonly shardBytes?: number
@@ -180,10 +181,10 @@ const writeInto = (checkpoint: Any, folder: string, { dtype, families = Family.f
     const planned = Model.tensors(model).map(({ name, shape }) => {
       const inFile = family === undefined ? name : Family.toFile(family, name)!, stored = weights.infos.get(name)!.dtype
       canonical.set(inFile, name)
-      return { name: inFile, shape, dtype: dtype ?? (Dtype.isFloat(stored) ? stored : "F32") }
+      return { name: inFile, shape, dtype: dtype ?? (Dtype.isEight(stored) ? family === undefined ? stored : "BF16" as const : Dtype.isFloat(stored) ? stored : "F32" as const) }
     })
     yield* Safetensors.writeFolder(folder, planned, (name) => weights.read(canonical.get(name)!), shardBytes === undefined ? {} : { shardBytes })
-    const config = Family.writeConfig(layout, model, planned[0]!.dtype, families)
+    const config = Family.writeConfig(layout, model, Dtype.isEight(planned[0]!.dtype) ? "BF16" : planned[0]!.dtype, families)
     yield* layout === Family.own ? File.writeJson(join(folder, "config.json"), config) : File.write(join(folder, "config.json"), configText(config))
     yield* File.writeJson(join(folder, lineageFile), { format: 1, lineage })
     for (const [name, content] of [...Object.entries(tokenizer.files), ...Object.entries(sideFiles)]) yield* File.write(join(folder, name), content)

@@ -6,6 +6,7 @@ import { Effect, Schema } from "effect"
 import { join } from "node:path"
 import * as Artifact from "./Artifact.ts"
 import * as Checkpoint from "./Checkpoint.ts"
+import * as Dtype from "./Dtype.ts"
 import * as Family from "./Family.ts"
 import * as Stage from "./Stage.ts"
 
@@ -28,7 +29,7 @@ const exporter = <F extends Checkpoint.Form>(name: string, kept: Artifact.Artifa
   output: artifact(kept, form),
   *describe({ model: { key: _, ...header } }, { dtype, family }) {
     const found = header as unknown as Checkpoint.Header<F>, layout = yield* Family.choose(found.model, family)
-    const bytes = dtype === undefined ? found.bytes : found.parameters * (dtype === "F32" ? 4 : 2)
+    const bytes = dtype === undefined ? found.bytes : found.parameters * Dtype.bits[dtype] / 8
     return { header: { ...found, bytes, model: { ...found.model, family: layout === Family.own ? found.model.family : layout } } as never, cost: { bytesRead: found.bytes, bytesWritten: bytes } }
   },
   *run({ model }, { dtype, family }, context) {

@@ -17,7 +17,7 @@ import type { Rows, TensorInfo } from "./Weights.ts"
 export { type Entry, type Header, SafetensorsError } from "./SafetensorsHeader.ts"
 export * from "./SafetensorsWriter.ts"
 
-/** An open file: its header in memory, its data on disk. `bytes` reads a tensor of any dtype as stored, `read` one of F32, F16 or BF16 as f32. */
+/** An open file: its header in memory, its data on disk. `bytes` reads a tensor of any dtype as stored, `read` one of F32, F16, BF16, F8_E4M3 or F8_E5M2 as f32. */
 export interface File {
   readonly path: string
   readonly header: Header

@@ -18,7 +18,7 @@ export interface Planned {
   readonly shape: ReadonlyArray<number>
 }
 
-/** Gives a tensor's values when its turn comes: f32 for F32, F16 and BF16, the bytes as stored for every other dtype. */
+/** Gives a tensor's values when its turn comes: f32 for F32, F16, BF16, F8_E4M3 and F8_E5M2, the bytes as stored for every other dtype. */
 export type Produce<E = never, R = never> = (name: string) => Effect.Effect<Float32Array | Uint8Array, E, R>
 
 const guarded = <A>(file: string, work: () => Promise<A>): Effect.Effect<A, SafetensorsError> =>

@@ -4,6 +4,7 @@
  */
 import { Effect } from "effect"
 import { join } from "node:path"
+import { readBlock } from "./blockScales.ts"
 import type * as Checkpoint from "./Checkpoint.ts"
 import * as Family from "./Family.ts"
 import { FolderError } from "./FolderError.ts"
@@ -38,7 +39,7 @@ const headerAhead = <F extends Checkpoint.Form>({ calls, headerOf }: Reader, id:
   const bytes = choose(entries, undefined).reduce((sum, { path, size }) => sum + (path.endsWith(".safetensors") ? size : 0), 0)
   if (bytes === 0) return yield* new HubError({ id, reason: "NotFound", problem: `revision ${revision} has no weights in safetensors`, remedy: "choose a model that has, or convert it to safetensors first; pickles are never read" })
   const { folder } = yield* fetchAt(settings, commit, entries, { files: small }), file = join(folder, "config.json")
-  const model = yield* Family.readConfig(file, yield* readConfigFile(file)), tokenizer = yield* Tokenizer.fromFolder(folder)
+  const model = yield* Family.readConfig(file, (yield* Effect.fromResult(readBlock(file, yield* readConfigFile(file)))).rest), tokenizer = yield* Tokenizer.fromFolder(folder)
   const header = headerOf(model, tokenizer.hash, bytes)
   yield* requireForm(calls, id, form, header)
   return header as Checkpoint.Header<F>
