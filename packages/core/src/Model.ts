@@ -18,12 +18,13 @@ export const Expert = Schema.Union([
 ])
 
 /**
- * Several experts per layer and a router, kept as data that the routing package understands. `routerTensors`: per layer, name → shape.
+ * Several experts per layer and a router, kept as data that the routing package understands. `routerTensors`: per layer, name → shape; `routerLayers`: the layers
+ * that have them, all when left out.
  * `shared`: a dense feed-forward that every token passes beside the routed experts, added as it is or, with a gate, times sigmoid(x · w).
  */
 export const Mixture = Schema.Struct({
   kind: Schema.Literal("mixture"), inner: size, experts: size, active: size, expert: Expert,
-  router: Schema.Json, routerTensors: Schema.Record(Schema.String, shape),
+  router: Schema.Json, routerTensors: Schema.Record(Schema.String, shape), routerLayers: Schema.optionalKey(Schema.Array(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)))),
   shared: Schema.optionalKey(Schema.Struct({ inner: size, gate: Schema.Boolean }))
 })
 
@@ -75,7 +76,7 @@ const matrices = (model: Model, inner: number): ReadonlyArray<readonly [string, 
 ]
 
 const feedForward = (model: Model, layer: string): ReadonlyArray<TensorShape> => {
-  const form = model.feedForward
+  const form = model.feedForward, number = Number(layer.slice("layers.".length))
   const whole = (at: string, inner = form.inner) => matrices(model, inner).map(([name, out, input]) => ({ name: `${at}.${name}`, shape: [out, input] }))
   if (form.kind === "dense") return whole(`${layer}.feedForward`)
   const { expert } = form
@@ -86,7 +87,7 @@ const feedForward = (model: Model, layer: string): ReadonlyArray<TensorShape> =>
         { name: `${at}.${name}.a`, shape: [expert.rank, input] },
         { name: `${at}.${name}.b`, shape: [out, expert.rank] }
       ])),
-    ...Object.entries(form.routerTensors).map(([name, shape]) => ({ name: `${layer}.router.${name}`, shape })),
+    ...Object.entries(form.routerLayers?.includes(number) === false ? {} : form.routerTensors).map(([name, shape]) => ({ name: `${layer}.router.${name}`, shape })),
     ...(form.shared === undefined ? [] : whole(`${layer}.shared`, form.shared.inner)),
     ...(form.shared?.gate === true ? [{ name: `${layer}.shared.router`, shape: [1, model.hidden] }] : [])
   ]

@@ -17,7 +17,7 @@ test("copies, gathers and new values, whole or by rows", async () => {
 })
 
 test("newborn routers depend on seed and name alone", async () => {
-  const of = (seed: number) => Effect.runPromise(Edit.apply(Edit.newborn(2, { weight: [4, 8], deviation: [8] }, seed)).read("layers.1.router.weight"))
+  const of = (seed: number) => Effect.runPromise(Edit.apply(Edit.newborn([0, 1], { weight: [4, 8], deviation: [8] }, seed)).read("layers.1.router.weight"))
   expect(await of(3)).toEqual(await of(3))
   expect(await of(3)).not.toEqual(await of(4))
   const numbers = await of(3)

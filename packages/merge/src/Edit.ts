@@ -3,6 +3,7 @@
  * a large model holds one tensor at a time.
  */
 import { Random, Weights } from "@switchyard/core"
+import { Router } from "@switchyard/routing"
 import { Effect } from "effect"
 
 /** Where one tensor of the result comes from. */
@@ -39,13 +40,13 @@ export const copies = (of: Weights.Weights, keep: (name: string) => boolean = ()
   new Map([...of.infos.keys()].filter(keep).map((name) => [name, { copy: name, of }]))
 
 /**
- * New router tensors for every layer: normals of deviation 0.02, as transformers starts its gates; a `deviation` (whitened distances) starts at
- * one. The seed and the tensor's name choose the numbers.
+ * New router tensors for these layers, as `Router.newborn` says: normals of deviation 0.02, as transformers starts its gates, unless they are deviations,
+ * biases or a hidden layer. The seed and the tensor's name choose the numbers.
  */
-export const newborn = (layers: number, tensors: Readonly<Record<string, ReadonlyArray<number>>>, seed: number): Edit =>
-  new Map(Array.from({ length: layers }, (_, layer) => Object.entries(tensors).map(([name, shape]): [string, Origin] => {
+export const newborn = (layers: ReadonlyArray<number>, tensors: Readonly<Record<string, ReadonlyArray<number>>>, seed: number): Edit =>
+  new Map(layers.map((layer) => Object.entries(tensors).map(([name, shape]): [string, Origin] => {
     const at = `layers.${layer}.router.${name}`, values = new Float32Array(shape.reduce((product, axis) => product * axis, 1))
-    return [at, { shape, values: name === "deviation" ? values.fill(1) : Random.fillNormal(Random.make(seed, at), values, { deviation: 0.02 }) }]
+    return [at, { shape, values: Random.fillNormal(Random.make(seed, at), values, Router.newborn(name, shape)) }]
   })).flat())
 
 /** Matrices of a gated feed-forward, in canonical names. */

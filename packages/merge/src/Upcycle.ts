@@ -43,7 +43,7 @@ const describeMixture = (model: Model.Model, base: Checkpoint.Header<"dense">, k
 }
 /** Weights that a newborn mixture copies as they are stored. */
 const copied = (model: Model.Model): number => {
-  const router = model.feedForward.kind === "mixture" ? model.layers * Object.values(model.feedForward.routerTensors).reduce((sum, shape) => sum + shape.reduce((product, axis) => product * axis, 1), 0) : 0
+  const router = model.feedForward.kind === "mixture" ? (model.feedForward.routerLayers?.length ?? model.layers) * Object.values(model.feedForward.routerTensors).reduce((sum, shape) => sum + shape.reduce((product, axis) => product * axis, 1), 0) : 0
   return Model.parameters(model) - router
 }
 

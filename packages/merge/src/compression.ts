@@ -40,14 +40,16 @@ const formOf = (method: string, model: Model.Model, keep: number): Effect.Effect
 /** The description with `experts` experts: a top-k router keeps at most as many active. Fails: a router that names experts one by one. */
 export const withExperts = (method: string, model: Model.Model, experts: number): Effect.Effect<Model.Model, CompressError | Router.RouterError> => Effect.gen(function*() {
   const form = yield* formOf(method, model, experts), router = yield* Router.decode(form.router)
-  const { select } = router
-  if (!("keep" in select)) return yield* new CompressError({ method, problem: "the router names experts one by one, and their numbers change", remedy: "Use a router that keeps all or the top." })
+  const { depth, select } = router
+  if (!("keep" in select) || (depth?.decide === "once" && depth.before !== undefined)) return yield* new CompressError({ method, problem: "the router names experts one by one, and their numbers change", remedy: "Use a router that keeps all or the top." })
   const smaller: Router.Router = { ...router, select: select.keep === "all" ? select : { keep: "top", active: Math.min(select.active, experts) } }
   return { ...model, feedForward: { ...form, experts, active: Router.active(smaller, experts), router: smaller as never, routerTensors: Router.tensors(smaller, { experts, hidden: model.hidden }) } }
 })
 
 const parts = (form: Model.Mixture): ReadonlyArray<string> => form.expert.kind === "full" ? Edit.matrices : Edit.matrices.flatMap((matrix) => [`${matrix}.a`, `${matrix}.b`])
 const body = (weights: Weights.Weights): Edit.Edit => Edit.copies(weights, (name) => !/^layers\.\d+\.(experts|router)\./.test(name))
+
+const routerTensorsIn = (form: Model.Mixture, layer: number): ReadonlyArray<string> => form.routerLayers?.includes(layer) === false ? [] : Object.keys(form.routerTensors)
 
 /** Keeps each layer's most used experts and their router rows (frequency pruning, the baseline of Lu et al. 2024). */
 export const dropExperts = ({ model, weights }: Described, shares: ReadonlyArray<ReadonlyArray<number>>, keep: number): Effect.Effect<Described, CompressError | Router.RouterError> => Effect.gen(function*() {
@@ -56,9 +58,9 @@ export const dropExperts = ({ model, weights }: Described, shares: ReadonlyArray
   shares.forEach((line, layer) => {
     const kept = ranking(line).slice(0, keep).sort((a, b) => a - b)
     kept.forEach((from, to) => { for (const part of parts(form)) edit.set(`layers.${layer}.experts.${to}.${part}`, { copy: `layers.${layer}.experts.${from}.${part}`, of: weights }) })
-    for (const [name, shape] of Object.entries(form.routerTensors)) {
+    for (const name of routerTensorsIn(form, layer)) {
       const at = `layers.${layer}.router.${name}`
-      edit.set(at, shape[0] === form.experts && shape.length === 2 ? { gather: at, rows: kept, of: weights } : { copy: at, of: weights })
+      edit.set(at, Router.perExpert(name) ? { gather: at, rows: kept, of: weights } : { copy: at, of: weights })
     }
   })
   return { model: smaller, weights: Edit.apply(edit) }
@@ -112,13 +114,13 @@ export const mergeExperts = ({ model, weights }: Described, shares: ReadonlyArra
       const name = `layers.${layer}.experts.${to}.${part}`
       edit.set(name, { shape: weights.infos.get(`layers.${layer}.experts.${group[0]!}.${part}`)!.shape, values: weighted(group.map((expert) => [aligned[to]![expert]![part], line[expert]!] as const)) })
     }
-    for (const [name, shape] of Object.entries(form.routerTensors)) {
+    for (const name of routerTensorsIn(form, layer)) {
       const at = `layers.${layer}.router.${name}`
-      if (!(shape[0] === form.experts && shape.length === 2)) { edit.set(at, { copy: at, of: weights }); continue }
-      const rows = yield* weights.read(at), width = shape[1]!
+      if (!Router.perExpert(name)) { edit.set(at, { copy: at, of: weights }); continue }
+      const rows = yield* weights.read(at), shape = form.routerTensors[name]!.slice(1), width = shape.reduce((product, axis) => product * axis, 1)
       const values = new Float32Array(keep * width)
       for (const [to, group] of members.entries()) values.set(weighted(group.map((expert) => [rows.subarray(expert * width, (expert + 1) * width), line[expert]!] as const)), to * width)
-      edit.set(at, { shape: [keep, width], values })
+      edit.set(at, { shape: [keep, ...shape], values })
     }
   }
   return { model: smaller, weights: Edit.apply(edit), groups }

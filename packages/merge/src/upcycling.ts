@@ -16,12 +16,13 @@ export const mixtureOf = (model: Model.Model, options: { readonly experts: numbe
     ...model,
     feedForward: {
       kind: "mixture", inner: model.feedForward.inner, experts: options.experts, active: Router.active(router, options.experts), expert: options.expert,
-      router: router as never, routerTensors: Router.tensors(router, { experts: options.experts, hidden: model.hidden })
+      router: router as never, routerTensors: Router.tensors(router, { experts: options.experts, hidden: model.hidden }),
+      ...router.depth?.decide === "once" ? { routerLayers: Router.deciding(router, model.layers) } : {}
     }
   }))
 
 const layersOf = (model: Model.Model): ReadonlyArray<number> => Array.from({ length: model.layers }, (_, layer) => layer)
-const routersOf = (model: Model.Model, seed: number): Edit.Edit => model.feedForward.kind === "mixture" ? Edit.newborn(model.layers, model.feedForward.routerTensors, seed) : new Map()
+const routersOf = (model: Model.Model, seed: number): Edit.Edit => model.feedForward.kind === "mixture" ? Edit.newborn(model.feedForward.routerLayers ?? layersOf(model), model.feedForward.routerTensors, seed) : new Map()
 
 /** Sparse upcycling (Komatsuzaki et al. 2023): every expert a copy of the dense feed-forward, router newborn, the rest as it was. */
 export const fromDense = ({ model, weights }: Described, options: { readonly experts: number; readonly router: Router.Router; readonly seed: number }): Effect.Effect<Described, Router.RouterError> => Effect.gen(function*() {

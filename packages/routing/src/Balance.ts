@@ -1,7 +1,7 @@
 /**
  * Auxiliary losses that keep experts in use, as data with their executor, and the same quantities to look at.
  *
- * Every loss is a mean over the rows that count, averaged over layers. A row counts by its share: shares add to one over the whole
+ * Every loss is a mean over the rows that count, averaged over the layers that decide. A row counts by its share: shares add to one over the whole
  * batch, replicas together, and are zero where the target is left out. Each replica records its part; the parts add to the loss.
  * Papers: Fedus, Zoph, Shazeer, "Switch Transformers", 2021 (load balance); Zoph et al., "ST-MoE", 2022 (z-loss).
  */
@@ -34,7 +34,7 @@ export const shares = (targets: Tensor.Tensor, like: Tensor.Tensor): Tensor.Tens
 /** The unweighted loss [1] of one replica. Options: `shares` [rows], equal when left out. */
 export const loss = (balance: Balance, decisions: ReadonlyArray<Decision>, options: { readonly shares?: Tensor.Tensor } = {}): Tensor.Tensor => {
   if (decisions.length === 0) throw new Error("Balance.loss: decisions must not be empty: a dense model has nothing to balance")
-  const each = decisions.map((decision) => balance.loss === "switch" ? switchOf(decision, options.shares) : zOf(decision, options.shares)) // [1] of each layer
+  const each = decisions.filter(({ made }) => made === undefined).map((decision) => balance.loss === "switch" ? switchOf(decision, options.shares) : zOf(decision, options.shares)) // [1] of each layer
   return Op.affine(each.reduce((sum, next) => Op.add(sum, next)), { scale: 1 / each.length })
 }
 

@@ -8,6 +8,10 @@ export interface Decision {
   readonly layer: number
   /** How many experts each row visits. */
   readonly active: number
+  /** How it came about where the layer did not decide itself: taken over from the layer that did, or told by the router's description. */
+  readonly made?: "carried" | "told"
+  /** [rows, width]: what was scored, states pooled as the router's unit says; left out where no state was. */
+  readonly features?: Tensor.Tensor
   /** [rows, experts] */
   readonly logits: Tensor.Tensor
   /** [rows, experts], the softmax of the logits. */

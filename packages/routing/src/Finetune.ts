@@ -94,14 +94,25 @@ const adapterHeader = (model: Model.Model, base: string, domains: ReadonlyArray<
   ({ base, rank, scale: (alpha ?? 2 * rank) / rank, domains: [...domains].sort(), model })
 const lowRank = (adapter: LanguageModel.Adapter): Wanted => ({ select: "adapter", adapter: { rank: adapter.rank, scale: adapter.scale }, aims: { balance: [] } })
 
+const Supervise = Schema.Struct({
+  weight: Schema.Finite, labels: Schema.optionalKey(Schema.Record(Schema.String, Schema.Int)),
+  generalist: Schema.optionalKey(Schema.Struct({ expert: Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)), until: positive })), detach: Schema.optionalKey(Schema.Boolean)
+})
+/** Supervision with the expert of each text, in the texts' order. Fails: TrainingError when the generalist is no expert of the model. */
+const supervised = ({ feedForward: form }: Model.Model, options: typeof Supervise.Type | undefined, labels: ReadonlyArray<number>): Effect.Effect<Aims["supervise"], Training.TrainingError> => {
+  const expert = options?.generalist?.expert, experts = form.kind === "mixture" ? form.experts : 0
+  return expert !== undefined && expert >= experts ? Effect.fail(refuse("supervise.generalist", `there is no expert ${expert} among ${experts}`, `give an expert from 0 to ${experts - 1}`))
+    : Effect.succeed(options === undefined ? undefined : { ...options, labels })
+}
 const Trainable = Schema.Union([LanguageModel.Selector, Schema.Array(LanguageModel.Selector)])
 
 /**
  * Stage: trains tensors of a checkpoint, dense or mixture, and gives the same kind; the others keep their bits.
  *
  * Options: `trainable`: "all", "routers", "experts", "feedForward", … or several; `balance`: auxiliary losses; `supervise`: adds weight · cross-entropy
- * of every position's router logits against the expert of its domain (`labels`: domain → expert; left out, as the upcycle recorded it); those of
- * `Training.fields`. Side: `log`. Fails: as `lora`.
+ * of every position's router logits, in the layers that decide, against the expert of its domain (`labels`: domain → expert; left out, as the upcycle
+ * recorded it). Its `generalist: { expert, until }` is a part of the target that falls evenly from all of it at the first token of a sequence to none at
+ * token `until`; with `detach` its gradient reaches the router's tensors only, not what made the states that the router reads. Those of `Training.fields`. Side: `log`. Fails: as `lora`.
  */
 export const train = Stage.make("finetune/train", {
   version: 1,
@@ -110,21 +121,22 @@ export const train = Stage.make("finetune/train", {
   options: Schema.Struct({
     trainable: Trainable,
     balance: Schema.Array(Balance.Balance).pipe(Stage.byDefault([])),
-    supervise: Schema.optionalKey(Schema.Struct({ weight: Schema.Finite, labels: Schema.optionalKey(Schema.Record(Schema.String, Schema.Int)) })),
+    supervise: Schema.optionalKey(Supervise),
     ...Training.fields
   }),
   output: Stage.same,
   sides: { log: Log },
   *describe({ checkpoint: { key: _key, ...header }, texts }, options) {
     // labels that only the lineage knows do not change the cost
-    const supervise = options.supervise === undefined ? undefined : { weight: options.supervise.weight, labels: Object.keys(texts).map(() => 0) }
+    const supervise = yield* supervised(header.model, options.supervise, Object.keys(texts).map(() => 0))
     const { cost, learning } = yield* planned(header.model, options, { select: options.trainable, aims: { balance: options.balance, supervise } })
     // what learns is kept in f32, the rest as it came
     const bytes = Math.round(header.bytes * (header.parameters - learning) / header.parameters) + 4 * learning
     return { header: { ...header, bytes }, cost: { ...cost, bytesRead: header.bytes, bytesWritten: bytes + besideWeights + logBytes(options.steps) } }
   },
   *run({ checkpoint, texts }, options, context) {
-    const supervise = options.supervise === undefined ? undefined : { weight: options.supervise.weight, labels: yield* expertsOf(checkpoint, inOrder(texts).map(([name]) => name), options.supervise.labels) }
+    const labels = options.supervise === undefined ? [] : yield* expertsOf(checkpoint, inOrder(texts).map(([name]) => name), options.supervise.labels)
+    const supervise = yield* supervised(checkpoint.model, options.supervise, labels)
     const { log, trained } = yield* run(checkpoint.model, checkpoint.weights, checkpoint.tokenizer, texts, options, { select: options.trainable, aims: { balance: options.balance, supervise } }, context)
     const { steps, trainable } = options
     const main = Checkpoint.derive(checkpoint, {

@@ -2,6 +2,7 @@ import { describe, expect, test } from "@jest/globals"
 import { Model, Random, Weights } from "@switchyard/core"
 import { type Device, Gradient, Op, plainDevice, Recording, Tensor } from "@switchyard/gpu"
 import { Effect, Exit } from "effect"
+import type { Decision } from "./Decision.ts"
 import * as LanguageModel from "./LanguageModel.ts"
 import * as Router from "./Router.ts"
 
@@ -11,7 +12,7 @@ const base: Model.Model = {
 }
 const experts = 3, batch = 2, tokens = 6, rows = batch * tokens
 const mixture = (router: Router.Router, expert: Model.Expert = { kind: "full" }): Model.Model => ({
-  ...base, feedForward: { kind: "mixture", inner: 10, experts, active: Router.active(router, experts), expert, router, routerTensors: Router.tensors(router, { experts, hidden: base.hidden }) }
+  ...base, feedForward: { kind: "mixture", inner: 10, experts, active: Router.active(router, experts), expert, router, routerTensors: Router.tensors(router, { experts, hidden: base.hidden }), ...router.depth?.decide === "once" ? { routerLayers: [router.depth.layer] } : {} }
 })
 const lowRank = { kind: "lowRank", rank: 2, scale: 1.5 } as const
 const numbers = (name: string, shape: ReadonlyArray<number>) => Random.fillNormal(Random.make(9, name), new Float32Array(Tensor.size(shape)), name.endsWith("norm") ? { mean: 1, deviation: 0.1 } : { deviation: 0.5 })
@@ -82,10 +83,51 @@ describe("what a model computes", () => {
     expect(apart(await logitsOf(base, { adapter: lowRank, weights: Weights.rename(weights, names) }), await logitsOf(model, { router: Router.fixed([1]) }))).toBeLessThan(1e-12)
   })
   test("causality: under every router, later tokens and other sequences change nothing earlier", async () => {
-    for (const router of [Router.topK({ active: 2 }), Router.prefix({ active: 1, decay: 0.5 }), Router.prototypes({ active: 2, metric: "whitened" }), Router.likelihood({ decay: 0.9 })]) {
+    for (const router of [Router.topK({ active: 2 }), Router.prefix({ active: 1, decay: 0.5 }), Router.prefixMlp({ active: 1, inner: 4, normalize: "whitened" }), Router.once(Router.prefixMlp({ active: 2, inner: 4 }), { layer: 1, before: [2] }), Router.prototypes({ active: 2, metric: "whitened" }), Router.likelihood({ decay: 0.9 })]) {
       const model = mixture(router, lowRank), changed = text.map((id, row) => row >= 3 ? (id + 5) % base.vocabulary : id)
       expect((await logitsOf(model, { ids: changed })).slice(0, 3 * base.vocabulary)).toEqual((await logitsOf(model)).slice(0, 3 * base.vocabulary))
     }
+  })
+})
+
+describe("deciding once", () => {
+  test("layers before are told, those after take over: the dense model that carries the experts they visit", async () => {
+    for (const [layer, carried] of [[0, [2, 2]], [1, [1, 2]]] as const) {
+      const router = Router.once(Router.prefixMlp({ active: 1, inner: 4 }), { layer, ...layer === 0 ? {} : { before: [1] } }), model = mixture(router)
+      // its bias makes the layer that decides ask expert 2, whatever it reads; the other layers have no router at all
+      const weights = Weights.overlay(weightsOf(model), Weights.fromMemory({ [`layers.${layer}.router.bias`]: { shape: [experts], data: Float32Array.of(-50, -50, 50) } }))
+      expect(Model.tensors(model).filter(({ name }) => name.includes(".router.")).every(({ name }) => name.startsWith(`layers.${layer}.`))).toBe(true)
+      const names = new Map(carried.flatMap((expert, at) => ["gate", "up", "down"].map((matrix): readonly [string, string] => [`layers.${at}.feedForward.${matrix}`, `layers.${at}.experts.${expert}.${matrix}`])))
+      const dense = Weights.overlay(Weights.select(weights, (name) => !/\.(experts|router)\./.test(name)), Weights.rename(Weights.select(weights, (name) => [...names.values()].includes(name)), names))
+      expect(apart(await logitsOf(model, { weights }), await logitsOf(base, { weights: dense }))).toBeLessThan(1e-9)
+    }
+  })
+  test("the decision taken over is the one made, choices and weights; told weights are as told", async () => {
+    const found = await run(mixture(Router.once(Router.topK({ active: 2 }), { layer: 0 })), (self) => {
+      const [first, second] = LanguageModel.forward(self, ids).decisions as [Decision, Decision]
+      expect([first.made, second.made, second.layer]).toEqual([undefined, "carried", 1])
+      return { firstWeights: first.weights, secondWeights: second.weights }
+    })
+    expect(found.secondWeights).toEqual(found.firstWeights)
+    const told = await run(mixture(Router.once(Router.topK({ active: 1 }), { layer: 1, before: [2, 0], weights: [0.75, 0.25] })), (self) => ({ experts: LanguageModel.forward(self, ids).decisions[0]!.experts, weights: LanguageModel.forward(self, ids).decisions[0]!.weights }))
+    expect([told.experts.slice(0, 4), told.weights.slice(0, 4)]).toEqual([[2, 0, 2, 0], [0.75, 0.25, 0.75, 0.25]])
+  })
+  test("a layer that is not there, or that has no router tensors, is refused by name", async () => {
+    const once = (layer: number) => Router.once(Router.topK({ active: 1 }), { layer, before: [0] }), model = mixture(once(1))
+    expect(await failure(LanguageModel.make(model, { batch, tokens, router: once(2) }))).toMatchObject({ at: "the router given.depth.layer", problem: "layer 2 decides, the model has 2 layers" })
+    expect(await failure(LanguageModel.make(model, { batch, tokens, router: once(0) }))).toMatchObject({ at: "the router given.depth", problem: expect.stringMatching(/layer 0 decides, only 1 has/) })
+    expect((await Effect.runPromise(LanguageModel.make(model, { batch, tokens, router: Router.fixed([1]) }))).router).toEqual(Router.fixed([1]))
+  })
+  test("detached: the same logits, whose gradient stops before what the router read", async () => {
+    const model = mixture(Router.prefixMlp({ active: 2, inner: 4 })), expert = "layers.0.experts.gate", own = "layers.1.router.inner.weight"
+    const found = await run(model, (self) => {
+      const decision = LanguageModel.forward(self, ids).decisions[1]!, detached = LanguageModel.detached(self, decision), gradient = (logits: Tensor.Tensor, name: string) => Gradient.of(Op.sumAll(Op.multiply(logits, logits)), [self.parameters.get(name)!])[0]!
+      expect(() => gradient(detached, expert)).toThrow(/does not depend on layers\.0\.experts\.gate/)
+      return { logits: decision.logits, detached, wholeExpert: gradient(decision.logits, expert), whole: gradient(decision.logits, own), cut: gradient(detached, own) }
+    })
+    expect(found.detached).toEqual(found.logits)
+    expect(found.wholeExpert.some((value) => Math.abs(value) > 1e-6)).toBe(true)
+    expect(apart(found.cut, found.whole)).toBeLessThan(1e-12)
   })
 })
 
@@ -132,8 +174,9 @@ describe("losses", () => {
     }
     expect(losses[rows - 1]).toBe(0)
   })
-  test.each(["full", "lowRank"] as const)("gradients of every parameter by central differences, %s experts", async (kind) => {
-    const model = mixture(Router.topK({ active: 2, weight: "prob" }), kind === "full" ? { kind } : lowRank), weights = weightsOf(model)
+  test.each(["full", "lowRank", "once"] as const)("gradients of every parameter by central differences, %s", async (kind) => {
+    const router = kind === "once" ? Router.once(Router.prefixMlp({ active: 2, inner: 4, normalize: "rms" }), { layer: 0 }) : Router.topK({ active: 2, weight: "prob" })
+    const model = mixture(router, kind === "full" ? { kind } : lowRank), weights = weightsOf(model)
     await Effect.runPromise(Effect.scoped(Effect.gen(function*() {
       const self = yield* LanguageModel.make(model, { batch, tokens }), arena = yield* plainDevice({ precision: "f64" }).arena
       yield* LanguageModel.load(arena, self, weights)
@@ -165,7 +208,7 @@ describe("names", () => {
     yield* LanguageModel.load(yield* plainDevice().arena, yield* LanguageModel.make(model, { batch, tokens }), weights)
   }))
   test("what is loaded is what is read: every canonical tensor, bit for bit", async () => {
-    for (const model of [base, mixture(Router.topK({ active: 2 })), mixture(Router.prototypes({ active: 1, metric: "whitened" }), lowRank)]) {
+    for (const model of [base, mixture(Router.topK({ active: 2 })), mixture(Router.prototypes({ active: 1, metric: "whitened" }), lowRank), mixture(Router.once(Router.prefixMlp({ active: 1 }), { layer: 1, before: [0] }))]) {
       const weights = weightsOf(model)
       await Effect.runPromise(Effect.scoped(Effect.gen(function*() {
         const self = yield* LanguageModel.make(model, { batch, tokens }), arena = yield* plainDevice().arena

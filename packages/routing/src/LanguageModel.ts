@@ -9,7 +9,9 @@ import type { Decision } from "./Decision.ts"
 import * as Expert from "./Expert.ts"
 import { likelihoods } from "./likelihoods.ts"
 import * as Mixture from "./Mixture.ts"
+import { route, type RouteOptions, told } from "./route.ts"
 import * as Router from "./Router.ts"
+import { score } from "./score.ts"
 
 export interface LanguageModel {
   readonly model: Model.Model
@@ -69,7 +71,12 @@ export const withRouter = (self: LanguageModel, router: Router.Router): Effect.E
 const routerOf = (model: Model.Model, form: Model.Mixture, given: Router.Router | undefined): Effect.Effect<Router.Router, Router.RouterError> => Effect.gen(function*() {
   const at = given === undefined ? "the model's router" : "the router given"
   const router = yield* Router.check(given ?? (yield* Router.decode(form.router, at)), form.experts, at)
+  if (router.depth?.decide === "once" && router.depth.layer >= model.layers) return yield* new Router.RouterError({ at: `${at}.depth.layer`, problem: `layer ${router.depth.layer} decides, the model has ${model.layers} layers`, remedy: `Let one from 0 to ${model.layers - 1} decide.` })
   if (!Router.scored(router, form.experts)) return router
+  const lacking = Router.deciding(router, model.layers).find((layer) => form.routerLayers?.includes(layer) === false)
+  if (lacking !== undefined && Object.keys(Router.tensors(router, { experts: form.experts, hidden: model.hidden })).length > 0) {
+    return yield* new Router.RouterError({ at: `${at}.depth`, problem: `layer ${lacking} decides, only ${form.routerLayers!.join(", ")} has router tensors`, remedy: "Let that layer decide, or upcycle with the router wanted." })
+  }
   for (const [name, shape] of Object.entries(Router.tensors(router, { experts: form.experts, hidden: model.hidden }))) {
     const found = form.routerTensors[name]
     if (found === undefined || found.join() !== shape.join()) {
@@ -135,17 +142,37 @@ export const forward = (self: LanguageModel, ids: Tensor.Tensor, options: { read
   const decisions: Array<Decision> = []
   const logits = run((x, layer) => {
     const experts = Expert.inLayer(parameters, form, layer), tensors = routerTensors(self, layer)
-    const { decision, output } = Mixture.forward(x, { ...size, layer, router, experts, tensors, ...scores === undefined ? {} : { scores } })
+    const decision = decide(x, router, decisions, { ...size, layer, experts: form.experts, tensors, ...scores === undefined ? {} : { scores } })
     decisions.push(decision)
-    return output
+    return Mixture.mix(x, decision, experts)
   }, options.tap)
   return { logits, decisions }
+}
+/** A layer's decision: its own, the one made before it, or the one it is told. */
+const decide = (x: Tensor.Tensor, router: Router.Router, before: ReadonlyArray<Decision>, options: RouteOptions & { readonly layer: number }): Decision => {
+  switch (Router.decides(router, options.layer)) {
+    case "itself": return route(router, x, options)
+    case "carried": return { ...before.at(-1)!, layer: options.layer, made: "carried" }
+    case "told": {
+      if (router.depth?.decide !== "once" || router.depth.before === undefined) throw new Error(`LanguageModel.forward: layer ${options.layer} is not told its experts`) // Router.check refuses it
+      return told(x, router.depth.before, options)
+    }
+  }
+}
+/**
+ * A decision's logits once more, from what the router read as if that were a constant: losses on them train the router and nothing before it. Logits that are
+ * not of states are given as they are. Shapes: → [rows, experts].
+ */
+export const detached = (self: LanguageModel, { features, layer, logits }: Decision): Tensor.Tensor => {
+  const { router } = self
+  return features === undefined || router === undefined || router.score.by === "likelihood" ? logits : score(Op.stopGradient(features), router.score, routerTensors(self, layer))
 }
 const adaptersOf = ({ adapter, parameters }: LanguageModel): Decoder.Adapters => (name) => {
   const a = parameters.get(`${name}.a`), b = parameters.get(`${name}.b`)
   return adapter === undefined || a === undefined || b === undefined ? undefined : { a, b, scale: adapter.scale }
 }
-const routerTensors = (self: LanguageModel, layer: number): Readonly<Record<string, Tensor.Tensor>> => {
+/** The router's tensors of a layer, by their names there. */
+export const routerTensors = (self: LanguageModel, layer: number): Readonly<Record<string, Tensor.Tensor>> => {
   const at = `layers.${layer}.router.`
   return Object.fromEntries([...self.parameters].filter(([name]) => name.startsWith(at)).map(([name, tensor]) => [name.slice(at.length), tensor]))
 }

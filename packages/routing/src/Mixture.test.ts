@@ -24,7 +24,7 @@ const layer = (kind: "full" | "lowRank", experts: number, router: Router.Router)
     else Object.assign(shapes, { [matrix]: [out, input], [`${matrix}.a`]: [experts, rank, input], [`${matrix}.b`]: [experts, out, rank] })
   }
   for (const [name, shape] of Object.entries(Router.tensors(router, { experts, hidden }))) shapes[name] = shape
-  const numbers: Numbers = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, name === "deviation" ? normal(name, hidden).map((v) => 1 + Math.abs(v)) : normal(name, Tensor.size(shape))]))
+  const numbers: Numbers = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, name.endsWith("deviation") ? normal(name, Tensor.size(shape)).map((v) => 1 + Math.abs(v)) : normal(name, Tensor.size(shape))]))
   return { shapes, numbers }
 }
 const expertsOf = (kind: "full" | "lowRank", count: number, tensors: Readonly<Record<string, Tensor.Tensor>>): Experts => {
@@ -78,7 +78,7 @@ const naive = (router: Router.Router, numbers: Numbers, experts = count) => naiv
 
 const routers: ReadonlyArray<Router.Router> = [
   Router.topK({ active: 1, weight: "prob" }), Router.topK({ active: 2 }), Router.topK({ active: 3, weight: "renorm" }), Router.all(), Router.fixed([3, 0]), Router.shared({ shared: [1], active: 2 }),
-  Router.prefix({ active: 2 }), Router.prefix({ active: 2, decay: 0.8 }), Router.prototypes({ active: 2, temperature: 3 }), Router.prototypes({ active: 2, metric: "whitened", temperature: 3 }), Router.prototypes({ active: 2, metric: "cosine", temperature: 0.5 })
+  Router.prefix({ active: 2 }), Router.prefix({ active: 2, decay: 0.8 }), Router.prefixMlp({ active: 2, inner: 3, decays: [1, 0.5] }), Router.prefixMlp({ active: 1, inner: 3, decays: [0.8], normalize: "whitened", weight: "prob" }), Router.prototypes({ active: 2, temperature: 3 }), Router.prototypes({ active: 2, metric: "whitened", temperature: 3 }), Router.prototypes({ active: 2, metric: "cosine", temperature: 0.5 })
 ]
 const limited: ReadonlyArray<Router.Router> = [Router.limited(Router.topK({ active: 1, weight: "prob" }), { perExpert: 1, scope: "batch" }), Router.limited(Router.topK({ active: 2 }), { perExpert: 0.8, scope: "sequence" })]
 const sumsToOne = routers.filter(({ weight }) => weight !== "prob")
@@ -130,7 +130,7 @@ describe("laws", () => {
       const { numbers, shapes } = layer(kind, count, router), renumber = (e: number) => order.indexOf(e)
       const moved = Object.fromEntries(Object.entries(numbers).map(([name, data]) => {
         const each = data.length / count
-        return [name, shapes[name]!.length === 3 || name === "weight" || name === "centroids" ? data.map((_, i) => data[order[Math.floor(i / each)]! * each + i % each]!) : data]
+        return [name, shapes[name]!.length === 3 || Router.perExpert(name) ? data.map((_, i) => data[order[Math.floor(i / each)]! * each + i % each]!) : data]
       }))
       const select = (each: Router.Select): Router.Select => "fixed" in each ? { fixed: each.fixed.map(renumber) } : "union" in each ? { union: each.union.map(select) } : each
       const before = await run(kind, router), after = await run(kind, { ...router, select: select(router.select) }, { numbers: moved })

@@ -8,7 +8,7 @@ import * as Router from "./Router.ts"
 
 const hidden = 8
 const body = { family: "llama", vocabulary: 260, hidden, layers: 2, heads: 2, keyValueHeads: 1, headSize: 4, contextLength: 12, normEpsilon: 1e-5, ropeTheta: 1e4, tiedEmbeddings: true, extra: {} }
-const described = (router: Router.Router) => ({ ...body, feedForward: { kind: "mixture" as const, inner: 12, experts: 2, active: 1, expert: { kind: "full" as const }, router: router as never, routerTensors: Router.tensors(router, { experts: 2, hidden }) } }) satisfies Model.Model
+const described = (router: Router.Router) => ({ ...body, feedForward: { kind: "mixture" as const, inner: 12, experts: 2, active: 1, expert: { kind: "full" as const }, router: router as never, routerTensors: Router.tensors(router, { experts: 2, hidden }), ...router.depth?.decide === "once" ? { routerLayers: [router.depth.layer] } : {} } }) satisfies Model.Model
 const filled = (model: Model.Model) => Weights.fromMemory(Object.fromEntries(Model.tensors(model).map(({ name, shape }) => [name, { shape, data: Random.fillNormal(Random.make(2, name), new Float32Array(shape.reduce((a, b) => a * b, 1)), { deviation: 0.5 }) }])))
 const letters = { law: "shall ", code: "{x};" }
 const documents = (domain: "law" | "code") => Array.from({ length: 3 }, (_, at): Corpus.Document => ({ id: `${at}`, split: "train", text: letters[domain].repeat(4).slice(at) }))
@@ -84,6 +84,25 @@ describe("Prototypes", () => {
     })
   }
 
+  test("standardize: a whitened unit gets mean and deviation of all rows together, in the layer that decides; a decay weighs", async () => {
+    const router = Router.once(Router.prefixMlp({ active: 1, inner: 3, decays: [1, 0.5], normalize: "whitened" }), { layer: 1, before: [0] })
+    const exit = await running(Effect.gen(function*() {
+      const { mixture } = yield* Pipeline.run(Pipeline.make("test", () => ({ mixture: Prototypes.standardize(newborn({ router }), { law: text({ domain: "law" }), code: text({ domain: "code" }) }, { tokens: 1000, batch: 2 }) })))
+      const bare = (yield* states(router, 0, "law"))[1]!.concat((yield* states(router, 1, "code"))[1]!)
+      const found = yield* mixture.weights.read("layers.1.router.pool.mean"), deviation = yield* mixture.weights.read("layers.1.router.pool.deviation")
+      expect([found.length, deviation.length, mixture.weights.infos.has("layers.0.router.pool.mean")]).toEqual([2 * hidden, 2 * hidden, false])
+      for (let i = 0; i < hidden; i++) { // the first pool is the running mean, which `states` gives
+        const values = column(bare, i), centre = mean(values)
+        expect(found[i]).toBeCloseTo(centre, 5)
+        expect(deviation[i]).toBeCloseTo(Math.sqrt(mean(values.map((x) => (x - centre) ** 2))), 4)
+      }
+      expect(found.subarray(hidden)).not.toEqual(found.subarray(0, hidden))
+      expect(yield* mixture.weights.read("layers.1.router.inner.weight")).toEqual(yield* filled(described(router)).read("layers.1.router.inner.weight"))
+    }))
+    if (Exit.isFailure(exit)) throw Cause.squash(exit.cause)
+    const refused = await running(Pipeline.plan(Pipeline.make("test", () => ({ mixture: Prototypes.standardize(newborn({ router: Router.topK({ active: 1 }) }), { law: text({ domain: "law" }) }, { tokens: 10 }) }))))
+    expect(Exit.isFailure(refused) && Cause.squash(refused.cause)).toMatchObject({ _tag: "TrainingError", problem: expect.stringMatching(/does not whiten/) })
+  })
   test("a router that is not by distance is refused by the plan", async () => {
     const exit = await running(Pipeline.plan(fitted(Router.topK({ active: 1 }))))
     expect(Exit.isFailure(exit) && Cause.squash(exit.cause)).toMatchObject({ _tag: "TrainingError", option: "router" })

@@ -16,9 +16,10 @@ const select = fc.letrec<{ select: Router.Select }>((tie) => ({
     fc.record({ union: fc.array(tie("select"), { minLength: 1, maxLength: 3 }) }))
 })).select
 const router: fc.Arbitrary<Router.Router> = fc.record({
-  unit: fc.oneof(fc.constant({ of: "token" } as const), fc.constant({ of: "prefix", pool: "mean" } as const), fc.record({ of: fc.constant("prefix" as const), pool: fc.constant("decay" as const), decay: fc.constant(0.5) })),
-  score: fc.oneof(fc.constant({ by: "linear" } as const), fc.record({ by: fc.constant("distance" as const), metric: fc.constantFrom("euclidean", "whitened", "cosine"), temperature: fc.constant(2) }), fc.constant({ by: "likelihood", decay: 1, temperature: 1 } as const)),
+  unit: fc.oneof(fc.constant({ of: "token" } as const), fc.constant({ of: "prefix", pool: "mean" } as const), fc.record({ of: fc.constant("prefix" as const), pool: fc.constant("decay" as const), decay: fc.constant(0.5) }), fc.record({ of: fc.constant("prefix" as const), pool: fc.constant("bank" as const), decays: fc.constant([1, 0.5]), normalize: fc.constantFrom("rms" as const, "whitened" as const) }, { requiredKeys: ["of", "pool", "decays"] })),
+  score: fc.oneof(fc.constant({ by: "linear" } as const), fc.constant({ by: "mlp", inner: 3 } as const), fc.record({ by: fc.constant("distance" as const), metric: fc.constantFrom("euclidean", "whitened", "cosine"), temperature: fc.constant(2) }), fc.constant({ by: "likelihood", decay: 1, temperature: 1 } as const)),
   select, weight: fc.constantFrom("prob", "renorm", "softmaxKept"),
+  depth: fc.constantFrom({ decide: "each" as const }, { decide: "once" as const, layer: 0 }, { decide: "once" as const, layer: 2, before: { experts: [0, 3], weights: [0.5, 0.5] } }),
   capacity: fc.record({ perExpert: fc.constantFrom(0.5, 1, 1.25), scope: fc.constantFrom("batch", "sequence"), priority: fc.constant("position" as const), overflow: fc.constant("drop" as const) })
 }, { requiredKeys: ["unit", "score", "select", "weight"] })
 
@@ -50,7 +51,7 @@ describe("Router as data", () => {
 describe("what is inferred", () => {
   test("active experts", () => {
     expect(Object.entries(routers).map(([name, { router }]) => [name, Router.active(router, 8)])).toEqual([
-      ["mixtral", 2], ["switch", 1], ["gshard", 2], ["switchCapacity", 1], ["gshardCapacity", 2], ["deepSeekMoE", 3], ["soft", 8], ["xMoE", 1], ["moirai", 2], ["prefixPrototypes", 2], ["prefix", 2], ["branchTrainMerge", 8]
+      ["mixtral", 2], ["switch", 1], ["gshard", 2], ["switchCapacity", 1], ["gshardCapacity", 2], ["deepSeekMoE", 3], ["soft", 8], ["xMoE", 1], ["moirai", 2], ["prefixPrototypes", 2], ["prefix", 2], ["prefixMlp", 2], ["branchTrainMerge", 8]
     ])
     expect(Router.active({ ...Router.all(), select: { union: [{ fixed: [1] }, { keep: "all" }] } }, 8)).toBe(8)
     expect(Router.active({ ...Router.all(), select: { union: [{ keep: "top", active: 2 }, { union: [{ fixed: [1] }, { fixed: [1, 3] }] }] } }, 8)).toBe(4)
@@ -111,5 +112,26 @@ describe("what is inferred", () => {
     expect(Router.tensors(Router.topK({ active: 1 }), { experts: 4, hidden: 8 })).toEqual({ weight: [4, 8] })
     expect(Router.tensors(Router.prototypes({ active: 1, metric: "whitened" }), { experts: 4, hidden: 8 })).toEqual({ centroids: [4, 8], deviation: [8] })
     expect(Router.tensors(Router.likelihood(), { experts: 4, hidden: 8 })).toEqual({})
+    expect(Router.tensors(Router.prefixMlp({ active: 1, inner: 5, decays: [1, 0.9], normalize: "whitened" }), { experts: 4, hidden: 8 }))
+      .toEqual({ "pool.mean": [16], "pool.deviation": [16], "inner.weight": [5, 16], "inner.bias": [5], weight: [4, 5], bias: [4] })
+  })
+  test("deciding once: which layers decide, how many experts each visits, and what is refused", async () => {
+    const once = Router.once(Router.prefixMlp({ active: 2 }), { layer: 2, before: [0, 1, 3] })
+    expect([Router.deciding(once, 4), Router.deciding(Router.topK({ active: 1 }), 3)]).toEqual([[2], [0, 1, 2]])
+    expect([0, 1, 2, 3].map((layer) => [Router.decides(once, layer), Router.activeIn(once, 4, layer)])).toEqual([["told", 3], ["told", 3], ["itself", 2], ["carried", 2]])
+    expect(once.depth).toEqual({ decide: "once", layer: 2, before: { experts: [0, 1, 3], weights: [1 / 3, 1 / 3, 1 / 3] } })
+    const prefix: "prefix" = Router.scope(once)
+    expect(prefix).toBe("prefix")
+    expect((await failure(Router.check(Router.once(Router.topK({ active: 1 }), { layer: 1 }), 4))).problem).toMatch(/layer 1 decides.*not told/)
+    expect(await Effect.runPromise(Router.check(Router.once(Router.topK({ active: 1 }), { layer: 0 }), 4))).toBeDefined()
+    expect((await failure(Router.check(Router.once(Router.topK({ active: 1 }), { layer: 1, before: [4] }), 4))).at).toMatch(/^router\.depth\.before/)
+    expect((await failure(Router.check(Router.once(Router.topK({ active: 1 }), { layer: 1, before: [1], weights: [1, 2] }), 4))).problem).toBe("2 weights for 1 experts")
+  })
+  test("newborn tensors: a hidden layer keeps the scale, the last one begins nearly even, biases and means are zero", () => {
+    const born = Object.fromEntries(Object.entries(Router.tensors(Router.prefixMlp({ active: 1, inner: 5, decays: [1, 0.9], normalize: "whitened" }), { experts: 4, hidden: 8 })).map(([name, shape]) => [name, Router.newborn(name, shape)]))
+    expect(born).toEqual({
+      "pool.mean": { mean: 0, deviation: 0 }, "pool.deviation": { mean: 1, deviation: 0 }, "inner.weight": { mean: 0, deviation: 1 / 4 }, "inner.bias": { mean: 0, deviation: 0 },
+      weight: { mean: 0, deviation: 0.02 }, bias: { mean: 0, deviation: 0 }
+    })
   })
 })

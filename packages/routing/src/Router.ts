@@ -8,17 +8,24 @@ import { Effect, Schema } from "effect"
 
 const decay = Schema.Finite.check(Schema.isGreaterThan(0), Schema.isLessThanOrEqualTo(1))
 const positive = Schema.Finite.check(Schema.isGreaterThan(0))
-const expert = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+const whole = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
+const count = Schema.Int.check(Schema.isGreaterThan(0))
+const expert = whole
 
-/** Who decides together: each token alone, or all tokens up to it, as their mean or with weights decay^distance. */
+/** What a pooled state becomes before it is scored: each pool divided by its root mean square, or each coordinate less its mean over text and divided by its deviation. Left out: nothing. */
+const normalize = Schema.optionalKey(Schema.Literals(["rms", "whitened"]))
+
+/** Who decides together: each token alone, or all tokens up to it, as their mean, with weights decay^distance, or as several such pools side by side (a decay of 1 is the mean). */
 export const Unit = Schema.Union([
   Schema.Struct({ of: Schema.Literal("token") }),
-  Schema.Struct({ of: Schema.Literal("prefix"), pool: Schema.Literal("mean") }),
-  Schema.Struct({ of: Schema.Literal("prefix"), pool: Schema.Literal("decay"), decay })
+  Schema.Struct({ of: Schema.Literal("prefix"), pool: Schema.Literal("mean"), normalize }),
+  Schema.Struct({ of: Schema.Literal("prefix"), pool: Schema.Literal("decay"), decay, normalize }),
+  Schema.Struct({ of: Schema.Literal("prefix"), pool: Schema.Literal("bank"), decays: Schema.Array(decay).check(Schema.isMinLength(1)), normalize })
 ])
-/** How well an expert suits: a learned direction, nearness to a centroid, or how well the expert alone predicted the text so far. */
+/** How well an expert suits: a learned direction, one hidden layer, nearness to a centroid, or how well the expert alone predicted the text so far. */
 export const Score = Schema.Union([
   Schema.Struct({ by: Schema.Literal("linear") }),
+  Schema.Struct({ by: Schema.Literal("mlp"), inner: count }),
   Schema.Struct({ by: Schema.Literal("distance"), metric: Schema.Literals(["euclidean", "whitened", "cosine"]), temperature: positive }),
   Schema.Struct({ by: Schema.Literal("likelihood"), decay, temperature: positive })
 ])
@@ -39,13 +46,20 @@ export const Weight = Schema.Literals(["prob", "renorm", "softmaxKept"])
 /** Each expert takes `perExpert` times its equal share of a window's visits, those of earlier tokens first; the others get weight zero. Left out: nothing is dropped. */
 export const Capacity = Schema.Struct({ perExpert: positive, scope: Schema.Literals(["batch", "sequence"]), priority: Schema.Literal("position"), overflow: Schema.Literal("drop") })
 
+/** Each layer decides for itself (as when left out), or layer `layer` decides for itself and all after it, and those before it visit the experts of `before` with its weights. */
+export const Depth = Schema.Union([
+  Schema.Struct({ decide: Schema.Literal("each") }),
+  Schema.Struct({ decide: Schema.Literal("once"), layer: whole, before: Schema.optionalKey(Schema.Struct({ experts: Schema.Array(expert).check(Schema.isMinLength(1)), weights: Schema.Array(Schema.Finite) })) })
+])
+
 /** The router as data: its encoded form is itself. */
-export const Router = Schema.Struct({ unit: Unit, score: Score, select: Select, weight: Weight, capacity: Schema.optionalKey(Capacity) })
+export const Router = Schema.Struct({ unit: Unit, score: Score, select: Select, weight: Weight, capacity: Schema.optionalKey(Capacity), depth: Schema.optionalKey(Depth) })
 export type Router = typeof Router.Type
 export type Unit = typeof Unit.Type
 export type Score = typeof Score.Type
 export type Weight = typeof Weight.Type
 export type Capacity = typeof Capacity.Type
+export type Depth = typeof Depth.Type
 
 /** A router that cannot be: where in its description, what is wrong, what to do. */
 export class RouterError extends Schema.TaggedError<RouterError>()("RouterError", { at: Schema.String, problem: Schema.String, remedy: Schema.String }) {
@@ -69,6 +83,13 @@ export const prefix = (options: { readonly active: number; readonly decay?: numb
   unit: options.decay === undefined ? { of: "prefix", pool: "mean" } : { of: "prefix", pool: "decay", decay: options.decay },
   score: { by: "linear" }, select: { keep: "top", active: options.active }, weight: options.weight ?? "softmaxKept"
 }) as const satisfies Router
+/**
+ * One hidden layer over several pools of the text so far. Options: inner 64, decays [1, 0.97, 0.9], normalize "rms", weight "softmaxKept".
+ */
+export const prefixMlp = (options: { readonly active: number; readonly inner?: number; readonly decays?: ReadonlyArray<number>; readonly normalize?: "rms" | "whitened"; readonly weight?: Weight }) => ({
+  unit: { of: "prefix", pool: "bank", decays: options.decays ?? [1, 0.97, 0.9], normalize: options.normalize ?? "rms" },
+  score: { by: "mlp", inner: options.inner ?? 64 }, select: { keep: "top", active: options.active }, weight: options.weight ?? "softmaxKept"
+}) as const satisfies Router
 /** The nearest of fitted centroids. Options: metric "euclidean", temperature 1, unit token, weight "softmaxKept". */
 export const prototypes = <const U extends Unit = { readonly of: "token" }>(options: {
   readonly active: number; readonly metric?: "euclidean" | "whitened" | "cosine"; readonly temperature?: number; readonly unit?: U; readonly weight?: Weight
@@ -84,6 +105,11 @@ export const likelihood = (options: { readonly decay?: number; readonly temperat
 /** The same router, whose experts take at most `perExpert` times their equal share of the visits of a batch or of a sequence; what is over is dropped. */
 export const limited = <const R extends Router, const S extends Capacity["scope"]>(router: R, options: { readonly perExpert: number; readonly scope: S }) =>
   ({ ...router, capacity: { ...options, priority: "position", overflow: "drop" } }) as Omit<R, "capacity"> & { readonly capacity: Omit<Capacity, "scope"> & { readonly scope: S } }
+
+/** The same router, deciding once: in layer `layer`, for it and all after it. Options: `before`, the experts of the layers before it, weighted alike unless `weights` are given; needed unless `layer` is 0. */
+export const once = <const R extends Router>(router: R, options: { readonly layer: number; readonly before?: ReadonlyArray<number>; readonly weights?: ReadonlyArray<number> }) => ({
+  ...router, depth: { decide: "once", layer: options.layer, ...options.before === undefined ? {} : { before: { experts: options.before, weights: options.weights ?? options.before.map(() => 1 / options.before!.length) } } }
+}) as Omit<R, "depth"> & { readonly depth: Depth }
 
 // ---- what follows from the data
 /** What a decision about a token reads besides that token, from least to most. */
@@ -135,15 +161,34 @@ export const gradient = (router: Router, experts: number): "all" | "chosen" | "n
   const count = active(router, experts)
   return count === 1 ? "none" : count === experts ? "all" : "chosen"
 }
-/** The router's tensors in one layer, name → shape. */
+/** The decays of a unit's pools, in the order in which they stand side by side; of a token there is none. */
+export const decays = (unit: Unit): ReadonlyArray<number> => unit.of === "token" ? [] : unit.pool === "mean" ? [1] : unit.pool === "decay" ? [unit.decay] : unit.decays
+/** How wide what is scored is. */
+export const width = (unit: Unit, hidden: number): number => hidden * Math.max(1, decays(unit).length)
+/** The layers that decide for themselves, and so have the router's tensors, of so many. */
+export const deciding = ({ depth }: Router, layers: number): ReadonlyArray<number> => depth?.decide === "once" ? [depth.layer] : Array.from({ length: layers }, (_, layer) => layer)
+/** How a layer comes to its decision: it decides, takes over the one made before it, or is told. */
+export const decides = ({ depth }: Router, layer: number): "itself" | "carried" | "told" => depth?.decide !== "once" || layer === depth.layer ? "itself" : layer > depth.layer ? "carried" : "told"
+/** How many experts each token visits in a layer. */
+export const activeIn = (router: Router, experts: number, layer: number): number =>
+  decides(router, layer) === "told" && router.depth?.decide === "once" ? router.depth.before?.experts.length ?? 0 : active(router, experts)
+/** The router's tensors in a layer that decides, name → shape. */
 export const tensors = (router: Router, sizes: { readonly experts: number; readonly hidden: number }): Readonly<Record<string, ReadonlyArray<number>>> => {
-  const each = [sizes.experts, sizes.hidden]
-  switch (router.score.by) {
-    case "linear": return { weight: each }
-    case "distance": return router.score.metric === "whitened" ? { centroids: each, deviation: [sizes.hidden] } : { centroids: each }
+  const { score, unit } = router, { experts } = sizes, read = width(unit, sizes.hidden), each = [experts, read]
+  const pool = unit.of === "prefix" && unit.normalize === "whitened" ? { "pool.mean": [read], "pool.deviation": [read] } : {}
+  switch (score.by) {
+    case "linear": return { ...pool, weight: each }
+    case "mlp": return { ...pool, "inner.weight": [score.inner, read], "inner.bias": [score.inner], weight: [experts, score.inner], bias: [experts] }
+    case "distance": return { ...pool, ...score.metric === "whitened" ? { centroids: each, deviation: [read] } : { centroids: each } }
     case "likelihood": return {}
   }
 }
+/** Router tensors whose first axis is the experts': those that a mixture of other experts has other rows of. */
+export const perExpert = (name: string): boolean => ["weight", "bias", "centroids"].includes(name)
+/** The normal numbers that a router tensor is born with: a hidden layer keeps the scale of what it reads, the last one starts nearly even. */
+export const newborn = (name: string, shape: ReadonlyArray<number>): { readonly mean: number; readonly deviation: number } =>
+  /(^|\.)deviation$/.test(name) ? { mean: 1, deviation: 0 } : /(^|\.)(bias|mean)$/.test(name) ? { mean: 0, deviation: 0 }
+    : name.startsWith("inner.") ? { mean: 0, deviation: 1 / Math.sqrt(shape[1]!) } : { mean: 0, deviation: 0.02 }
 
 const refusal = (select: Select, experts: number, at: string): RouterError | undefined => {
   if ("union" in select) return select.union.map((part, index) => refusal(part, experts, `${at}.union[${index}]`)).find((error) => error !== undefined)
@@ -153,10 +198,17 @@ const refusal = (select: Select, experts: number, at: string): RouterError | und
   }
   return undefined
 }
+const depthRefusal = (depth: Depth | undefined, experts: number, at: string): RouterError | undefined => {
+  if (depth?.decide !== "once") return undefined
+  const { before, layer } = depth
+  if (before === undefined) return layer === 0 ? undefined : new RouterError({ at, problem: `layer ${layer} decides, and the ${layer} before it are not told which experts to visit`, remedy: "Give before: { experts, weights }." })
+  return refusal({ fixed: before.experts }, experts, `${at}.before`) ?? (before.weights.length === before.experts.length ? undefined
+    : new RouterError({ at: `${at}.before.weights`, problem: `${before.weights.length} weights for ${before.experts.length} experts`, remedy: "Give each expert its weight." }))
+}
 /** The router, if it can choose among this many experts. Fails: `RouterError` when it wants more experts than there are, or one that is not there. */
 export const check = <R extends Router>(router: R, experts: number, at = "router"): Effect.Effect<R, RouterError> => {
   const wanted = active(router, experts)
-  const error = refusal(router.select, experts, `${at}.select`) ?? (wanted <= experts ? undefined
+  const error = refusal(router.select, experts, `${at}.select`) ?? depthRefusal(router.depth, experts, `${at}.depth`) ?? (wanted <= experts ? undefined
     : new RouterError({ at: `${at}.select`, problem: `${wanted} active experts of ${experts}`, remedy: `Choose at most ${experts} active experts.` }))
   return error === undefined ? Effect.succeed(router) : Effect.fail(error)
 }

@@ -11,7 +11,7 @@ const experts = 4, hidden = 8, tokenizer = Tokenizer.bytes()
 const model = (router: Router.Router) => ({
   family: "switchyard", vocabulary: tokenizer.vocabulary, hidden, layers: 2, heads: 2, keyValueHeads: 1, headSize: 4, contextLength: 16,
   normEpsilon: 1e-5, ropeTheta: 10_000, tiedEmbeddings: true, extra: {},
-  feedForward: { kind: "mixture", inner: 6, experts, active: Router.active(router, experts), expert: { kind: "full" }, router, routerTensors: Router.tensors(router, { experts, hidden }) }
+  feedForward: { kind: "mixture", inner: 6, experts, active: Router.active(router, experts), expert: { kind: "full" }, router, routerTensors: Router.tensors(router, { experts, hidden }), ...router.depth?.decide === "once" ? { routerLayers: [router.depth.layer] } : {} }
 }) satisfies Model.Model
 const weights = (of: Model.Model) => Weights.fromMemory(Object.fromEntries(Model.tensors(of).map(({ name, shape }) =>
   [name, { shape, data: Random.fillNormal(Random.make(2, name), new Float32Array(shape.reduce((a, b) => a * b, 1)), name.endsWith("norm") ? { mean: 1, deviation: 0 } : { deviation: 0.5 }) }])))
@@ -43,6 +43,13 @@ describe("Trace.capture", () => {
     const sea = rows.filter(({ document, domain, layer, rank }) => domain === "sea" && document === 1 && layer === 0 && rank === 0).map(({ token }) => token)
     expect(sea).toEqual([tokenizer.bos, ...tokenizer.encode("never mind how long")].slice(0, -1))
     expect(progress.at(-1)).toBe(all.length)
+  })
+  test("layers that are told other numbers of experts leave as many rows", async () => {
+    const { plan, table } = await Effect.runPromise(capture(Router.once(Router.prefix({ active: 1 }), { layer: 1, before: [3, 0, 1] }), { split: "report", tokens: 20 }))
+    const rows = Table.rows(table), told = rows.filter(({ layer }) => layer === 0)
+    expect(told.slice(0, 3).map(({ expert, rank, weight }) => [rank, expert, Math.fround(weight)])).toEqual([[0, 3, Math.fround(1 / 3)], [1, 0, Math.fround(1 / 3)], [2, 1, Math.fround(1 / 3)]])
+    expect([told.length, rows.length]).toEqual([3 * (rows.length - told.length), 4 * told.length / 3])
+    expect(plan).toMatchObject({ header: { rows: 20 * 4 } })
   })
   test("what it says is what the router decided: the first layer's choices by loops over the embedding's rows", async () => {
     // attention's output matrix is zero in this model's first layer, so its feed-forward sees the normalised embedding alone

@@ -23,7 +23,8 @@ const Options = Schema.Struct({
 type Options = typeof Options.Type
 type Mixture = Pick<Checkpoint.Checkpoint<"mixture">, "model">
 
-const activeOf = ({ model: { feedForward }, router }: LanguageModel.LanguageModel): number => feedForward.kind === "mixture" ? Router.active(router!, feedForward.experts) : 0
+/** How many experts a token visits in all layers together. */
+const visitsOf = ({ model: { feedForward, layers }, router }: LanguageModel.LanguageModel): number => feedForward.kind === "mixture" ? sum(Array.from({ length: layers }, (_, layer) => Router.activeIn(router!, feedForward.experts, layer))) : 0
 const windowOf = ({ model }: Mixture, { window }: Options): number => Math.min(window ?? 256, model.contextLength)
 
 /** One batch on one replica, and what is read of it. */
@@ -68,7 +69,7 @@ export const capture = Stage.make("trace/capture", {
     const { deviceBytes, flops, largestBuffer } = yield* Device.planned(program)
     // one more for each text than its share fills: a document's last window is seldom full
     const share = options.tokens / Object.keys(texts).length, windows = Object.keys(texts).length * (Math.ceil(share / self.tokens) + (share > self.tokens ? 1 : 0))
-    const rows = options.tokens * mixture.model.layers * activeOf(self)
+    const rows = options.tokens * visitsOf(self)
     return {
       header: { table: Tables.Trace.name, version: Tables.Trace.version, rows },
       cost: {
@@ -82,8 +83,8 @@ export const capture = Stage.make("trace/capture", {
     const { found, names } = yield* windowsOf(texts, mixture.tokenizer, options, self.tokens)
     const arena = yield* device.arena
     yield* LanguageModel.load(arena, self, mixture.weights)
-    const active = activeOf(self), scored = sum(found.map(({ window }) => window.length - window.from))
-    const rows = columns(scored * program.outputs.length * active), sequences = self.batch * device.replicas
+    const scored = sum(found.map(({ window }) => window.length - window.from))
+    const rows = columns(scored * visitsOf(self)), sequences = self.batch * device.replicas
     let done = 0
     for (let at = 0; at < found.length; at += sequences) {
       const batch = found.slice(at, at + sequences), fed = new Uint32Array(sequences * self.tokens) // missing sequences stay zeros and are not read
@@ -93,6 +94,7 @@ export const capture = Stage.make("trace/capture", {
       const read = yield* Effect.forEach(program.outputs, (layer) => Effect.all({ experts: arena.read(layer.experts), weights: arena.read(layer.weights), logits: arena.read(layer.logits), dropped: layer.dropped === undefined ? Effect.succeed(undefined) : arena.read(layer.dropped) }))
       batch.forEach(({ domain, window }, row) => {
         for (let i = window.from; i < window.length; i++) read.forEach(({ dropped, experts, logits, weights }, layer) => {
+          const active = experts.length / sequences / self.tokens
           for (let rank = 0; rank < active; rank++) {
             const slot = (row * self.tokens + i) * active + rank
             rows.push({ domain, document: window.document, position: window.position + i - window.from, token: window.ids[i]!, layer, rank, expert: experts[slot]!, weight: weights[slot]!, logit: logits[slot]!, dropped: dropped?.[slot] ?? 0 })

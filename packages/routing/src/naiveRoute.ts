@@ -22,18 +22,29 @@ export const naiveRoute = (router: Router, input: NaiveInput): Array<NaiveDecisi
   for (let sequence = 0; sequence < batch; sequence++) for (let token = 0; token < tokens; token++) {
     const row = sequence * tokens + token
     if (row === 0 || (token === 0 && router.capacity?.scope === "sequence")) taken = Array.from({ length: experts }, () => 0)
-    const seen = Array.from({ length: hidden }, () => 0)
-    let total = 0
-    for (let s = 0; s <= token; s++) {
-      const share = router.unit.of === "token" ? (s === token ? 1 : 0) : router.unit.pool === "mean" ? 1 : router.unit.decay ** (token - s)
-      total += share
-      for (let c = 0; c < hidden; c++) seen[c]! += share * x[(sequence * tokens + s) * hidden + c]!
+    const pooled = (of: (distance: number) => number) => {
+      const sum = Array.from({ length: hidden }, () => 0)
+      let total = 0
+      for (let s = 0; s <= token; s++) {
+        total += of(token - s)
+        for (let c = 0; c < hidden; c++) sum[c]! += of(token - s) * x[(sequence * tokens + s) * hidden + c]!
+      }
+      return sum.map((each) => each / total)
     }
-    for (let c = 0; c < hidden; c++) seen[c]! /= total
+    const { unit } = router
+    const pools = unit.of === "token" ? [pooled((distance) => distance === 0 ? 1 : 0)] : unit.pool === "bank" ? unit.decays.map((decay) => pooled((distance) => decay ** distance))
+      : [pooled((distance) => unit.pool === "mean" ? 1 : unit.decay ** distance)]
+    const normal = unit.of === "token" ? undefined : unit.normalize
+    const seen = normal === "rms" ? pools.flatMap((each) => each.map((value) => value / Math.sqrt(each.reduce((sum, other) => sum + other * other, 0) / hidden + 1e-6)))
+      : normal === "whitened" ? pools.flat().map((value, i) => (value - tensors["pool.mean"]![i]!) / tensors["pool.deviation"]![i]!) : pools.flat()
     const logits = Array.from({ length: experts }, (_, e) => {
       if (scores !== undefined) return scores[row * experts + e]!
-      const of = (name: string) => Array.from({ length: hidden }, (_, c) => tensors[name]![name === "deviation" ? c : e * hidden + c]!)
+      const of = (name: string, row = e, columns = seen.length) => Array.from({ length: columns }, (_, c) => tensors[name]![name === "deviation" ? c : row * columns + c]!)
       if (router.score.by === "linear") return of("weight").reduce((sum, w, c) => sum + w * seen[c]!, 0)
+      if (router.score.by === "mlp") {
+        const unitsOf = Array.from({ length: router.score.inner }, (_, i) => of("inner.weight", i).reduce((sum, w, c) => sum + w * seen[c]!, tensors["inner.bias"]![i]!))
+        return unitsOf.reduce((sum, z, i) => sum + tensors["weight"]![e * unitsOf.length + i]! * z / (1 + Math.exp(-z)), tensors["bias"]![e]!)
+      }
       if (router.score.by === "likelihood") throw new Error("give scores")
       const centroid = of("centroids")
       if (router.score.metric === "cosine") return centroid.reduce((sum, w, c) => sum + w * seen[c]!, 0) / Math.hypot(...centroid) / Math.hypot(...seen) / router.score.temperature

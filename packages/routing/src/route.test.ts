@@ -18,23 +18,25 @@ const bytes = new TextEncoder().encode(text).subarray(0, rows)
 const normal = (name: string, length: number, deviation = 1, mean = 0) => Random.fillNormal(Random.make(3, name), new Float32Array(length), { deviation, mean })
 const table = normal("embedding", 256 * hidden)
 const x = Float32Array.from({ length: rows * hidden }, (_, i) => table[bytes[Math.floor(i / hidden)]! * hidden + i % hidden]!)
-const values = {
-  weight: normal("weight", experts * hidden, 0.5), centroids: normal("centroids", experts * hidden),
-  deviation: normal("deviation", hidden, 0.1).map((value) => 1 + Math.abs(value)), scores: normal("scores", rows * experts)
-}
+const scores = normal("scores", rows * experts)
+/** Numbers of a router's tensors: deviations are near one, the rest normal. */
+const values = (router: Router.Router): Readonly<Record<string, Float32Array>> => Object.fromEntries(Object.entries(Router.tensors(router, { experts, hidden })).map(([name, shape]) => {
+  const length = Tensor.size(shape)
+  return [name, name.endsWith("deviation") ? normal(name, length, 0.1).map((value) => 1 + Math.abs(value)) : normal(name, length, name === "weight" ? 0.5 : 1)]
+}))
 
 const decide = async (device: Device.Service, router: Router.Router, numbers = x) => {
-  const input = Tensor.kept([rows, hidden], { label: "x" }), scores = Tensor.kept([rows, experts], { label: "scores" })
+  const input = Tensor.kept([rows, hidden], { label: "x" }), given = Tensor.kept([rows, experts], { label: "scores" }), numbersOf = values(router)
   const shapes = Router.tensors(router, { experts, hidden })
   const tensors = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, Tensor.kept(shape, { label: name })]))
-  const given = [{ tensor: input, data: numbers }, { tensor: scores, data: values.scores }, ...Object.entries(tensors).map(([name, tensor]) => ({ tensor, data: values[name as "weight"] }))]
-  const read = await runOnce(device, given, () => {
-    const { active: _, layer: __, dropped, ...decision } = route(router, input, { batch, tokens, experts, tensors, ...router.score.by === "likelihood" ? { scores } : {} })
-    return { ...decision, ...dropped === undefined ? {} : { dropped } } as Readonly<Record<Exclude<keyof Decision, "active" | "layer" | "dropped">, Tensor.Tensor>>
+  const uploads = [{ tensor: input, data: numbers }, { tensor: given, data: scores }, ...Object.entries(tensors).map(([name, tensor]) => ({ tensor, data: numbersOf[name]! }))]
+  const read = await runOnce(device, uploads, () => {
+    const { active: _, layer: __, dropped, features: ___, made: ____, ...decision } = route(router, input, { batch, tokens, experts, tensors, ...router.score.by === "likelihood" ? { scores: given } : {} })
+    return { ...decision, ...dropped === undefined ? {} : { dropped } } as Readonly<Record<Exclude<keyof Decision, "active" | "layer" | "dropped" | "features" | "made">, Tensor.Tensor>>
   })
   return read as typeof read & { experts: Uint32Array; dropped?: Float32Array }
 }
-const naive = (router: Router.Router) => naiveRoute(router, { x, batch, tokens, hidden, experts, tensors: values, ...router.score.by === "likelihood" ? { scores: values.scores } : {} })
+const naive = (router: Router.Router) => naiveRoute(router, { x, batch, tokens, hidden, experts, tensors: values(router), ...router.score.by === "likelihood" ? { scores } : {} })
 
 /** Largest difference of any element. */
 const apart = (a: ArrayLike<number>, b: ReadonlyArray<number>) => {
@@ -78,8 +80,8 @@ describe("laws", () => {
     { union: [{ fixed: [5] }, { keep: "top", active: 2 }] }, { union: [{ keep: "top", active: 2 }, { fixed: [2, 0] }] }, { union: [{ fixed: [3] }, { keep: "all" }] }
   ]
   const any = fc.record({
-    unit: fc.constantFrom<Router.Unit>({ of: "token" }, { of: "prefix", pool: "mean" }, { of: "prefix", pool: "decay", decay: 0.7 }),
-    score: fc.constantFrom<Router.Score>({ by: "linear" }, { by: "distance", metric: "euclidean", temperature: 5 }, { by: "distance", metric: "whitened", temperature: 5 }, { by: "distance", metric: "cosine", temperature: 0.2 }),
+    unit: fc.constantFrom<Router.Unit>({ of: "token" }, { of: "prefix", pool: "mean" }, { of: "prefix", pool: "decay", decay: 0.7 }, { of: "prefix", pool: "bank", decays: [1, 0.5], normalize: "rms" }, { of: "prefix", pool: "bank", decays: [0.9, 1, 0.2], normalize: "whitened" }),
+    score: fc.constantFrom<Router.Score>({ by: "linear" }, { by: "mlp", inner: 5 }, { by: "distance", metric: "euclidean", temperature: 5 }, { by: "distance", metric: "whitened", temperature: 5 }, { by: "distance", metric: "cosine", temperature: 0.2 }),
     select: fc.constantFrom(...selections), weight: fc.constantFrom<Router.Weight>("prob", "renorm", "softmaxKept")
   })
   test("any combination equals the loop", async () => {

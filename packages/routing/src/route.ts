@@ -8,6 +8,7 @@ import { Op, type Tensor } from "@switchyard/gpu"
 import { dropped } from "./capacity.ts"
 import { choose } from "./choose.ts"
 import type { Decision } from "./Decision.ts"
+import { pool } from "./pool.ts"
 import * as Router from "./Router.ts"
 import { score } from "./score.ts"
 
@@ -25,29 +26,41 @@ export const route = (router: Router.Router, x: Tensor.Tensor, options: RouteOpt
   const { experts: count, layer = 0 } = options
   const active = Router.active(router, count)
   if (active > count) throw new Error(`route: ${active} active experts of ${count} (axis experts)`)
-  const logits = logitsOf(router, x, options)                             // [rows, experts]
+  const { features, logits } = logitsOf(router, x, options)               // [rows, width], [rows, experts]
   const probabilities = Op.softmax(logits)                                // [rows, experts]
   const experts = choose(logits, router.select)                           // u32 [rows, active]
   // p / Σ p over the kept is the softmax of the kept logits: one form for both, which no underflow can divide by zero
   const wanted = router.weight === "prob" ? Op.gatherColumns(probabilities, experts) : Op.softmax(Op.gatherColumns(logits, experts)) // [rows, active]
   const over = router.capacity === undefined ? undefined : dropped(router.capacity, experts, wanted, { ...options, experts: count }) // [rows, active]
   const weights = over === undefined ? wanted : Op.multiply(wanted, Op.affine(over, { scale: -1, shift: 1 })) // a dropped visit adds nothing; the others' weights stay
-  const { offsets, order } = Op.countingSort(experts, count)              // u32 [experts + 1], u32 [slots]
-  return { layer, active, logits, probabilities, experts, weights, order, offsets, places: Op.invert(order), load: Op.segmentLengths(offsets), ...over === undefined ? {} : { dropped: over } }
+  return { layer, active, logits, probabilities, experts, weights, ...sorted(experts, count), ...over === undefined ? {} : { dropped: over }, ...features === undefined ? {} : { features } }
 }
 
-const logitsOf = (router: Router.Router, x: Tensor.Tensor, options: RouteOptions): Tensor.Tensor => {
+const logitsOf = (router: Router.Router, x: Tensor.Tensor, options: RouteOptions): { readonly logits: Tensor.Tensor; readonly features?: Tensor.Tensor } => {
   const { batch, experts, scores, tensors, tokens } = options
-  const [rows, hidden] = x.shape as readonly [number, number]
+  const rows = x.shape[0]!
   if (rows !== batch * tokens) throw new Error(`route: x axis 0 (rows) expected batch ${batch} · tokens ${tokens}, got ${rows}`)
-  if (scores !== undefined) return scores
-  if (!Router.scored(router, experts)) { // nothing depends on the scores: zeros
-    const none = Op.affine(Op.sliceColumns(Op.stopGradient(x), 0, 1), { scale: 0 }) // [rows, 1]
-    return experts === 1 ? none : Op.joinColumns(Array.from({ length: experts }, () => none))
-  }
+  if (scores !== undefined) return { logits: scores }
+  if (!Router.scored(router, experts)) return { logits: columns(x, Array.from({ length: experts }, () => 0)) } // nothing depends on the scores
   if (router.score.by === "likelihood") throw new Error("route: a likelihood router's scores come from running the experts; give them as `scores`")
-  if (router.unit.of === "token") return score(x, router.score, tensors)
-  const decay = router.unit.pool === "decay" ? router.unit.decay : 1
-  const pooled = Op.prefixPool(Op.view(x, [batch, tokens, hidden]), { mean: true, decay }) // [batch, tokens, hidden]
-  return score(Op.view(pooled, [rows, hidden]), router.score, tensors)
+  const features = pool(x, router.unit, options, tensors)                 // [rows, width]
+  return { features, logits: score(features, router.score, tensors) }
+}
+
+/** The same numbers in every row. Shapes: like [rows, any] → [rows, values], a constant. */
+const columns = (like: Tensor.Tensor, values: ReadonlyArray<number>): Tensor.Tensor => {
+  const first = Op.sliceColumns(Op.stopGradient(like), 0, 1), each = values.map((shift) => Op.affine(first, { scale: 0, shift })) // [rows, 1]
+  return each.length === 1 ? each[0]! : Op.joinColumns(each)
+}
+
+/** The decision of a layer that is told which experts every row visits, and with which weights. Its logits are zeros: nothing was scored. Shapes: x [rows, hidden]. */
+export const told = (x: Tensor.Tensor, { experts: chosen, weights }: { readonly experts: ReadonlyArray<number>; readonly weights: ReadonlyArray<number> }, options: { readonly experts: number; readonly layer: number }): Decision => {
+  const logits = columns(x, Array.from({ length: options.experts }, () => 0))
+  const experts = choose(logits, { fixed: chosen })                       // u32 [rows, chosen]
+  return { layer: options.layer, active: chosen.length, made: "told", logits, probabilities: Op.softmax(logits), experts, weights: columns(x, weights), ...sorted(experts, options.experts) }
+}
+
+const sorted = (experts: Tensor.Tensor, count: number): Pick<Decision, "order" | "offsets" | "places" | "load"> => {
+  const { offsets, order } = Op.countingSort(experts, count)              // u32 [experts + 1], u32 [slots]
+  return { order, offsets, places: Op.invert(order), load: Op.segmentLengths(offsets) }
 }

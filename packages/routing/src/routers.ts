@@ -32,6 +32,8 @@ export const routers = {
   prefixPrototypes: { router: Router.prototypes({ active: 2, metric: "whitened", temperature: 8, unit: { of: "prefix", pool: "decay", decay: 0.9 } }), paper: "after Gururangan et al., c-BTM, 2023" },
   /** One decision for the text so far. */
   prefix: { router: Router.prefix({ active: 2 }), paper: "after Kudugunta et al., Beyond distillation: task-level MoE, 2021, made causal" },
+  /** A small network over three pools of the text so far, from the mean of all of it to its last ten tokens. */
+  prefixMlp: { router: Router.prefixMlp({ active: 2, inner: 8 }), paper: "after Kudugunta et al., Beyond distillation: task-level MoE, 2021, made causal, with a hidden layer" },
   /** Experts mixed by how well each predicted the text so far. */
   branchTrainMerge: { router: Router.likelihood({ decay: 0.98 }), paper: "Li et al., Branch-Train-Merge, 2022; inside one model instead of over whole models" }
 } as const satisfies Record<string, Named>

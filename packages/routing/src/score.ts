@@ -1,7 +1,8 @@
 /**
- * Logits of the experts for each row, by learned directions or by nearness to centroids.
+ * Logits of the experts for each row, by learned directions, by one hidden layer (silu) or by nearness to centroids.
  *
- * Shapes: x [rows, hidden], weight or centroids [experts, hidden], deviation [hidden] → [rows, experts]. Gradients: with respect to all of them.
+ * Shapes: x [rows, width], weight or centroids [experts, width], deviation [width]; of mlp inner.weight [inner, width], inner.bias [inner],
+ * weight [experts, inner], bias [experts] → [rows, experts]. Gradients: with respect to all of them.
  */
 import { Op, type Tensor } from "@switchyard/gpu"
 import type { Score } from "./Router.ts"
@@ -13,6 +14,7 @@ export const score = (x: Tensor.Tensor, by: Exclude<Score, { readonly by: "likel
     return tensor
   }
   if (by.by === "linear") return Op.linear(x, named("weight"))
+  if (by.by === "mlp") return Op.linear(Op.map(Op.linear(x, named("inner.weight"), named("inner.bias")), "silu"), named("weight"), named("bias")) // [rows, inner] → [rows, experts]
   const centroids = named("centroids")
   switch (by.metric) {
     case "cosine": return Op.affine(Op.linear(unitRows(x), unitRows(centroids)), { scale: 1 / by.temperature })

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals"
 import { Corpus, Model, Random, Stage, Tokenizer, Weights } from "@switchyard/core"
-import { Device, plainDevice } from "@switchyard/gpu"
+import { Device, Op, plainDevice, Recording, Tensor } from "@switchyard/gpu"
 import { Cause, Deferred, Effect, Exit, Fiber, Layer, Schema } from "effect"
 import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
@@ -10,6 +10,7 @@ import * as LanguageModel from "./LanguageModel.ts"
 import * as Router from "./Router.ts"
 import { train } from "./train.ts"
 import * as Training from "./Training.ts"
+import type { Supervise } from "./trainStep.ts"
 
 const dense: Model.Model = {
   family: "llama", vocabulary: 260, hidden: 16, layers: 2, heads: 2, keyValueHeads: 1, headSize: 8, contextLength: 16,
@@ -40,7 +41,7 @@ const latest = async (folder: string): Promise<string | undefined> => {
   const [last] = (await readdir(folder)).sort((a, b) => b.localeCompare(a, "en", { numeric: true }))
   return last === undefined ? undefined : join(folder, last)
 }
-interface Case { readonly model?: Model.Model; readonly weights?: Weights.Weights; readonly names?: LanguageModel.Selector | ReadonlyArray<LanguageModel.Selector>; readonly adapter?: LanguageModel.Adapter; readonly options?: Partial<Training.Options>; readonly balance?: ReadonlyArray<Balance.Balance>; readonly supervise?: { readonly weight: number; readonly labels: ReadonlyArray<number> }; readonly device?: Device.Service }
+interface Case { readonly model?: Model.Model; readonly weights?: Weights.Weights; readonly names?: LanguageModel.Selector | ReadonlyArray<LanguageModel.Selector>; readonly adapter?: LanguageModel.Adapter; readonly options?: Partial<Training.Options>; readonly balance?: ReadonlyArray<Balance.Balance>; readonly supervise?: Supervise; readonly device?: Device.Service }
 /** Trains and gives the log and every parameter afterwards. */
 const running = ({ adapter, balance = [], device = plainDevice(), model = dense, names = "all", options: given = {}, supervise, weights = newborn(model) }: Case, context: Pick<Stage.Context, "resume" | "progress" | "metric" | "actual">) => Effect.scoped(Effect.gen(function*() {
   const options = optionsOf(given), { batch, tokens } = options
@@ -90,6 +91,43 @@ describe("train", () => {
     expect(column("balance.supervise").at(-1)).toBeLessThan(0.3)
     expect(column("balance.switch").at(-1)).toBeLessThan(1.3)
     expect(column("balance.z").every(Number.isFinite)).toBe(true)
+  })
+
+  test("detached supervision leaves the experts to the text's loss, to the bit", async () => {
+    const experts = async (supervise?: Supervise) => {
+      const { values } = await run({ model: mixture, names: "experts", options: { steps: 1, clip: 0 }, ...supervise === undefined ? {} : { supervise } })
+      return [...values].filter(([name]) => name.includes(".experts.")).map(([, data]) => [...data])
+    }
+    const alone = await experts(), supervise = { weight: 3, labels: [0, 1] }
+    expect(await experts({ ...supervise, detach: true })).toEqual(alone)
+    expect(await experts(supervise)).not.toEqual(alone)
+  })
+
+  test("a generalist is the target at first and gives way to the domain's expert, by loops", async () => {
+    const logitsOf = () => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+      const self = yield* LanguageModel.make(mixture, { batch: 4, tokens: 12 }), arena = yield* plainDevice().arena, ids = Tensor.kept([48], { dtype: "u32" })
+      const batch = (yield* Corpus.batches({ a: corpus("a", "abcab"), b: corpus("b", "xyzz ") }, { tokenizer: Tokenizer.bytes(), split: "train", batch: 4, tokens: 12, seed: 1 })).at(0)
+      yield* LanguageModel.load(arena, self, newborn(mixture))
+      yield* arena.upload(ids, batch.ids)
+      const program = Recording.record(() => LanguageModel.forward(self, ids).decisions.map(({ logits }) => Op.keep(logits)))
+      yield* arena.submit(program)
+      return { batch, layers: yield* Effect.forEach(program.outputs, arena.read) }
+    })))
+    const { batch, layers } = await logitsOf(), supervise = { weight: 1, labels: [1, 0], generalist: { expert: 1, until: 5 } }
+    let expected = 0, counted = 0
+    for (let row = 0; row < 48; row++) {
+      if (batch.targets[row] === Op.noTarget) continue
+      counted++
+      const domain = supervise.labels[batch.domains[Math.floor(row / 12)]!]!, general = Math.max(0, (5 - row % 12) / 5)
+      for (const logits of layers) {
+        const two = [logits[row * 2]!, logits[row * 2 + 1]!], normalizer = Math.log(Math.exp(two[0]!) + Math.exp(two[1]!))
+        expected += (general * (normalizer - two[1]!) + (1 - general) * (normalizer - two[domain]!)) / layers.length
+      }
+    }
+    for (const detach of [false, true]) {
+      const { log } = await run({ model: mixture, names: "routers", options: { steps: 1 }, supervise: { ...supervise, detach } })
+      expect((log[0] as unknown as Record<string, number>)["balance.supervise"]).toBeCloseTo(expected / counted, 5)
+    }
   })
 
   test("an adapter begins as no change and only it learns", async () => {

@@ -128,6 +128,10 @@ const feed = (arena: Device.Arena, step: TrainStep, batch: Corpus.Batch, self: L
   const labels = new Uint32Array(sequences * tokens)
   for (let row = 0; row < sequences; row++) labels.fill(supervise!.labels[batch.domains[row < given ? row : 0]!]!, row * tokens, (row + 1) * tokens)
   yield* arena.upload(step.labels, labels)
+  const { generalist } = supervise!
+  if (step.general === undefined || generalist === undefined) return
+  yield* arena.upload(step.general.labels, new Uint32Array(labels.length).fill(generalist.expert))
+  yield* arena.upload(step.general.shares, shares.map((share, row) => share * Math.max(0, 1 - row % tokens / generalist.until)))
 })
 
 /** The first layer whose block's output holds a number that is not finite, on the batch last fed. */

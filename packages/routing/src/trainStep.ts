@@ -10,10 +10,14 @@ import * as Balance from "./Balance.ts"
 import * as LanguageModel from "./LanguageModel.ts"
 import type { Options } from "./Training.ts"
 
-/** What beside the text is trained for: balance losses, and each position's expert where domains have one (`labels`: expert of each domain, by index). */
+/**
+ * What beside the text is trained for: balance losses, and each position's expert where domains have one (`labels`: expert of each domain, by index).
+ * `generalist`: part of the target, all of it at the first token of a sequence, none from token `until` on, evenly less between. `detach`: what the router reads counts as given.
+ */
+export interface Supervise { readonly weight: number; readonly labels: ReadonlyArray<number>; readonly detach?: boolean | undefined; readonly generalist?: { readonly expert: number; readonly until: number } | undefined }
 export interface Aims {
   readonly balance: ReadonlyArray<Balance.Balance>
-  readonly supervise?: { readonly weight: number; readonly labels: ReadonlyArray<number> } | undefined
+  readonly supervise?: Supervise | undefined
 }
 export interface TrainStep {
   readonly program: Recording.Program
@@ -24,6 +28,8 @@ export interface TrainStep {
   readonly shares: Tensor.Tensor
   /** u32 [rows]: the expert of each row's domain; undefined when nothing is supervised. */
   readonly labels: Tensor.Tensor | undefined
+  /** Where a generalist is part of the target: it, u32 [rows], and what of each row's share is its, [rows]. */
+  readonly general: { readonly labels: Tensor.Tensor; readonly shares: Tensor.Tensor } | undefined
   readonly optimizer: AdamW.State
   /** [1] each, by name: `loss`, then each auxiliary loss before its weight. */
   readonly metrics: ReadonlyMap<string, Tensor.Tensor>
@@ -40,6 +46,7 @@ export const trainStep = (self: LanguageModel.LanguageModel, names: ReadonlyArra
   const index = (label: string) => Tensor.kept([rows], { dtype: "u32", sharded: true, label })
   const ids = index("ids"), targets = index("targets"), labels = aims.supervise === undefined ? undefined : index("labels")
   const shares = Tensor.kept([rows], { sharded: true, label: "shares" })
+  const general = aims.supervise?.generalist === undefined ? undefined : { labels: index("generalist"), shares: Tensor.kept([rows], { sharded: true, label: "generalist's shares" }) }
   const trainable = names.map((name) => self.parameters.get(name)!)
   const optimizer = AdamW.make(trainable, { clip: options.clip })
   const program = Recording.record(() => {
@@ -48,7 +55,13 @@ export const trainStep = (self: LanguageModel.LanguageModel, names: ReadonlyArra
     const terms = new Map<string, { readonly value: Tensor.Tensor; readonly weight: number }>([["loss", { value: share(Op.crossEntropy(logits, targets)), weight: 1 }]])
     for (const balance of aims.balance) terms.set(Balance.name(balance), { value: Balance.loss(balance, decisions, { shares }), weight: balance.weight })
     if (labels !== undefined) {
-      const each = decisions.map((decision) => share(Op.crossEntropy(decision.logits, labels)))
+      const domains = general === undefined ? shares : Op.add(shares, general.shares, -1) // [rows]
+      const { detach = false } = aims.supervise!
+      const each = decisions.filter(({ made }) => made === undefined).map((decision) => {
+        const logits = detach ? LanguageModel.detached(self, decision) : decision.logits // [rows, experts]
+        const own = Op.sumAll(Op.multiply(Op.crossEntropy(logits, labels), domains)) // [1]
+        return general === undefined ? own : Op.add(own, Op.sumAll(Op.multiply(Op.crossEntropy(logits, general.labels), general.shares)))
+      })
       terms.set("balance.supervise", { value: Op.affine(each.reduce((sum, next) => Op.add(sum, next)), { scale: 1 / each.length }), weight: aims.supervise!.weight })
     }
     const total = [...terms.values()].map(({ value, weight }) => weight === 1 ? value : Op.affine(value, { scale: weight })).reduce((sum, next) => Op.add(sum, next)) // [1]
@@ -58,5 +71,5 @@ export const trainStep = (self: LanguageModel.LanguageModel, names: ReadonlyArra
     Recording.sumReplicas([...metrics.values()])
     return { metrics, clipped: Op.keep(clipped, "clipped") }
   }, { replicas: device.replicas })
-  return { program, ids, targets, shares, labels, optimizer, ...program.outputs }
+  return { program, ids, targets, shares, labels, general, optimizer, ...program.outputs }
 }

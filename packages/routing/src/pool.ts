@@ -1,0 +1,30 @@
+/**
+ * What a router reads: the states themselves, or one or several causal pools of them side by side, normalised where the unit says so.
+ *
+ * A running mean shrinks towards what all text has in common while tokens add up: "rms" divides each pool by its root mean square, so that the score
+ * meets the same scale at every position; "whitened" subtracts each coordinate's mean over text and divides by its deviation (`Prototypes.standardize` fits
+ * both), which leaves what distinguishes one text from another, at one scale.
+ *
+ * Shapes: x [rows, hidden], rows = batch · tokens; pool.mean, pool.deviation [width] → [rows, width], width = hidden · pools. Gradients: to all of them.
+ */
+import { Op, type Tensor } from "@switchyard/gpu"
+import * as Router from "./Router.ts"
+
+/** Keeps a state of zeros from being divided by zero. */
+const epsilon = 1e-6
+
+export const pool = (x: Tensor.Tensor, unit: Router.Unit, size: { readonly batch: number; readonly tokens: number }, tensors: Readonly<Record<string, Tensor.Tensor>> = {}): Tensor.Tensor => {
+  if (unit.of === "token") return x
+  const [rows, hidden] = x.shape as readonly [number, number], sequences = Op.view(x, [size.batch, size.tokens, hidden])
+  const pools = Router.decays(unit).map((decay) => Op.view(Op.prefixPool(sequences, { mean: true, decay }), [rows, hidden])) // [rows, hidden] each
+  const side = (parts: ReadonlyArray<Tensor.Tensor>) => parts.length === 1 ? parts[0]! : Op.joinColumns(parts) // [rows, width]
+  if (unit.normalize === undefined) return side(pools)
+  if (unit.normalize === "rms") return side(pools.map((each) => Op.divideRows(each, Op.map(Op.affine(Op.dotRows(each, each), { scale: 1 / hidden, shift: epsilon }), "sqrt"))))
+  const [mean, deviation] = (["pool.mean", "pool.deviation"] as const).map((name) => {
+    if (tensors[name] === undefined) throw new Error(`pool: a whitened unit needs the tensor ${name}, the layer has ${Object.keys(tensors).join(", ") || "none"}`)
+    return tensors[name]
+  }) as [Tensor.Tensor, Tensor.Tensor]
+  const centred = Op.addRow(side(pools), Op.affine(mean, { scale: -1 })) // [rows, width]
+  const precision = Op.addRow(Op.affine(Op.stopGradient(centred), { scale: 0 }), Op.map(deviation, "reciprocal")) // [rows, width]
+  return Op.multiply(centred, precision)
+}
