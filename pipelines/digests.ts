@@ -95,6 +95,7 @@ const given = (folder: string): ReadonlyArray<Given> => {
   const seed = checkpoint("seed", denseModel), other = checkpoint("other", denseModel), texts = { sea: corpus("sea", "Call me Ishmael. "), law: corpus("law", "Permission is hereby granted. ") }
   const linear = Router.topK({ active: 2 }), full = checkpoint("full", mixtureModel({ kind: "full" }, linear, 3)), low = checkpoint("low", mixtureModel({ kind: "lowRank", rank: 2, scale: 2 }, linear, 3))
   const nearest = checkpoint("nearest", mixtureModel({ kind: "full" }, Router.prototypes({ unit: { of: "prefix", pool: "mean" }, metric: "whitened", active: 1 }), 2))
+  const whitened = checkpoint("whitened", mixtureModel({ kind: "full" }, Router.prefixMlp({ active: 1, inner: 3, normalize: "whitened" }), 2))
   const rows = Array.from({ length: 60 }, (_, at) => at), adapters = { sea: adapter("sea"), law: adapter("law") }
   const trace = Table.make(Tables.Trace, {
     run: rows.map(() => "given"), domain: rows.map((at) => at % 3 === 0 ? "sea" : "law"), document: rows.map(() => 0), position: rows.map((at) => at >> 2), token: rows.map((at) => at),
@@ -113,6 +114,7 @@ const given = (folder: string): ReadonlyArray<Given> => {
     { stage: Finetune.lora, inputs: { seed, texts }, options: { rank: 2, ...training }, keys: { seed: "base" } },
     { stage: Finetune.train, inputs: { checkpoint: full, texts }, options: { trainable: "all", balance: [Balance.switchLoss({ weight: 0.01 }), Balance.zLoss({ weight: 0.001 })], supervise: { weight: 0.5, labels: { sea: 0, law: 2 } }, ...training } },
     { stage: Prototypes.fit, inputs: { mixture: nearest, texts }, options: { tokens: 64, batch: 2, labels: { sea: 0, law: 1 } } },
+    { stage: Prototypes.standardize, inputs: { mixture: whitened, texts }, options: { tokens: 64, batch: 2, labels: { sea: 0, law: 1 } } },
     { stage: Adapter.apply, inputs: { base: seed, adapter: adapters.sea } },
     { stage: Upcycle.fromDense, inputs: { base: seed }, options: { experts: 2, router: linear } },
     { stage: Upcycle.fromModels, inputs: { models: { seed, other } }, options: { router: linear } },
