@@ -1,5 +1,6 @@
 export * as AdamW from "./AdamW.ts"
 export * as Decoder from "./Decoder.ts"
+export * as Descent from "./Descent.ts"
 export * as Device from "./Device.ts"
 export * as Generate from "./Generate.ts"
 export * as Gradient from "./Gradient.ts"
