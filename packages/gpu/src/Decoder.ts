@@ -8,10 +8,12 @@
 import { Model, Weights } from "@switchyard/core"
 import { Effect } from "effect"
 import type { Arena, Failure } from "./Device.ts"
+import type { Chunk } from "./KeyValueCache.ts"
 import { adaptedLinear, type Adapter } from "./ops/adaptedLinear.ts"
 import { add } from "./ops/add.ts"
 import { addRow } from "./ops/addRow.ts"
 import { attention } from "./ops/attention.ts"
+import { cachedAttention } from "./ops/cachedAttention.ts"
 import { embedding } from "./ops/embedding.ts"
 import { linear } from "./ops/linear.ts"
 import { rmsNorm } from "./ops/rmsNorm.ts"
@@ -49,6 +51,8 @@ export interface ForwardOptions extends Size {
   readonly tap?: Tap | undefined
   /** How many tokens back attention sees, itself included; as the model says when left out. */
   readonly window?: number | undefined
+  /** The tokens go on from a cache of keys and values (and are added to it) instead of standing alone; the size need not be announced. */
+  readonly chunk?: Chunk | undefined
 }
 
 const isDecoders = (model: Model.Model, name: string): boolean =>
@@ -141,9 +145,9 @@ export const feedForward = (decoder: Decoder, x: Tensor, layer: number, options:
 
 /** States after the final norm. Shapes: ids u32 [rows] → [rows, hidden]. */
 export const states = (decoder: Decoder, ids: Tensor, options: ForwardOptions): Tensor => {
-  const { constants, model } = decoder, { adapters, batch, tap, tokens, window = model.attention?.window } = options
+  const { constants, model } = decoder, { adapters, batch, chunk, tap, tokens, window = model.attention?.window } = options
   expectShape("Decoder.forward", "ids", ids, [batch * tokens], "u32")
-  const positions = constants.positions.get(sizeName(options))?.tensor
+  const positions = chunk?.positions ?? constants.positions.get(sizeName(options))?.tensor
   if (positions === undefined) throw new Error(`Decoder.forward: size ${sizeName(options)} (batch × tokens) was not announced: pass it to Decoder.make as one of \`sizes\`, or call Decoder.prepare(arena, decoder, { batch, tokens }) before recording`)
   if (options.feedForward === undefined && model.feedForward.kind === "mixture") throw new Error("Decoder.forward: a mixture needs its feed-forward passed as an option (routing's Mixture)")
   const { headSize, heads, keyValueHeads, normEpsilon } = model
@@ -154,7 +158,8 @@ export const states = (decoder: Decoder, ids: Tensor, options: ForwardOptions): 
     const attended = rmsNorm(x, parameter(decoder, `${at}.norm`), normEpsilon) // [rows, hidden]
     tap?.("attention.input", layer, attended)
     const [query, key, value] = (["query", "key", "value"] as const).map((name) => projected(decoder, attended, layer, name, positions, adapters)) as [Tensor, Tensor, Tensor]
-    const mixed = attention(query, key, value, { batch, tokens, heads, keyValueHeads, headSize, window }) // [rows, heads · headSize]
+    const sizes = { batch, tokens, heads, keyValueHeads, headSize, window }
+    const mixed = chunk === undefined ? attention(query, key, value, sizes) : cachedAttention(query, key, value, chunk.cache.layers[layer]!, chunk.places, { ...sizes, fresh: chunk.fresh }) // [rows, heads · headSize]
     tap?.("attention.inner", layer, mixed)
     const attentionOutput = project(decoder, mixed, `${at}.output`, adapters) // [rows, hidden]
     tap?.("attention.output", layer, attentionOutput)

@@ -1,66 +1,74 @@
-/** Choosing by counts and by hand; the window against a whole forward pass. */
-import { Model, Random, Tokenizer, Weights } from "@switchyard/core"
+/** Streams of answers: rows taken in turn, ends, text, and nothing that depends on how prompts were batched. */
+import { Tokenizer } from "@switchyard/core"
 import { expect, test } from "@jest/globals"
 import { Effect, Stream } from "effect"
-import * as Decoder from "./Decoder.ts"
 import * as Generate from "./Generate.ts"
-import { plainDevice } from "./host/plain.ts"
-import * as Op from "./Op.ts"
-import * as Recording from "./Recording.ts"
-import { kept } from "./Tensor.ts"
+import type { Generator } from "./Generator.ts"
 
-const logits = Float32Array.from([0.5, 0.1, 0.3, 0.05, 0.05], Math.log)
-const shares = (options: Omit<Generate.Options, "maximum">, draws = 4000) => {
-  const counts = Array.from(logits, () => 0)
-  for (let index = 0; index < draws; index++) counts[Generate.choose(logits, options, index)]!++
-  return counts.map((count) => count / draws)
+/** A model by hand: after a text of n tokens ending in t, logits favour (7 t + n) mod 256, and some others. */
+const model = (batch: number, window = 32): { readonly generator: Generator; readonly calls: Array<number> } => {
+  const held = Array.from({ length: batch }, (): ReadonlyArray<number> => []), calls: Array<number> = []
+  return {
+    calls,
+    generator: {
+      batch, window,
+      advance: (rows) => Effect.sync(() => {
+        calls.push(rows.length)
+        return rows.map(({ fresh, ids, row }) => {
+          const text = held[row] = fresh ? ids : [...held[row]!, ...ids]
+          if (text.length > window) throw new Error("too long")
+          const best = (7 * text.at(-1)! + text.length) % 256
+          return Float32Array.from({ length: 260 }, (_, id) => id === best ? 5 : id === (best + 1) % 256 ? 4 : id < 256 ? Math.sin(id * text.length) : -9)
+        })
+      })
+    }
+  }
 }
-const near = (actual: ReadonlyArray<number>, expected: ReadonlyArray<number>) => actual.forEach((share, id) => expect(Math.abs(share - expected[id]!)).toBeLessThan(expected[id] === 0 ? 1e-12 : 0.025)) // three standard errors of 4000 draws
-const draw = (seed: number) => Array.from({ length: 50 }, (_, index) => Generate.choose(logits, { temperature: 1, seed }, index))
+const prompts = [[1, 2, 3], [50], [9, 9, 9, 9, 9], [200, 7], [31]]
+const collect = (generator: Generator, given: ReadonlyArray<ReadonlyArray<number>>, options: Generate.Options) => Effect.runPromise(Stream.runCollect(Generate.tokens(generator, given, options)))
+const idsOf = (pieces: ReadonlyArray<Generate.Piece>, prompt: number) => pieces.filter((piece) => piece.prompt === prompt).map(({ id }) => id)
 
-test("greedy takes the likeliest, ties to the lowest id", () => {
-  expect(Generate.choose(logits, {}, 0)).toBe(0)
-  expect(Generate.choose(Float32Array.of(1, 3, 3), {}, 0)).toBe(1)
+test("an answer is the same alone, in any batch, and in calls of a few", async () => {
+  for (const options of [{ maximum: 9 }, { maximum: 9, temperature: 1.5, seed: 3, repetitionPenalty: 1.3 }]) {
+    const together = await collect(model(5).generator, prompts, options)
+    for (const batch of [1, 2, 3]) {
+      const inTurn = await collect(model(batch).generator, prompts, options)
+      for (const [prompt, ids] of prompts.entries()) {
+        expect(idsOf(inTurn, prompt)).toEqual(idsOf(together, prompt))
+        expect(idsOf(await collect(model(1).generator, [ids], { ...options, first: prompt }), 0)).toEqual(idsOf(together, prompt))
+      }
+    }
+  }
 })
-test("draws follow softmax(logits / temperature), cut by top-k and top-p and renormalised", () => {
-  near(shares({ temperature: 1 }), [0.5, 0.1, 0.3, 0.05, 0.05])
-  near(shares({ temperature: 0.5 }), [0.25, 0.01, 0.09, 0.0025, 0.0025].map((p) => p / 0.355))
-  near(shares({ temperature: 1, topK: 2 }), [0.625, 0, 0.375, 0, 0])
-  near(shares({ temperature: 1, topP: 0.85 }), [5 / 9, 1 / 9, 3 / 9, 0, 0]) // 0.5 + 0.3 does not reach it, 0.9 does
-  near(shares({ temperature: 1, topP: 0.4 }), [1, 0, 0, 0, 0])
+test("a prompt takes the row of an answer that has ended", async () => {
+  const { calls, generator } = model(2)
+  await collect(generator, prompts, { maximum: 4 })
+  expect(calls).toEqual([...Array.from({ length: 8 }, () => 2), ...Array.from({ length: 4 }, () => 1)])
 })
-test("a draw depends on seed and index alone", () => {
-  expect(draw(1)).toEqual(draw(1))
-  expect(draw(1)).not.toEqual(draw(2))
+test("answers end at a maximum, a stop id, a full window, a stop string", async () => {
+  const first = idsOf(await collect(model(1).generator, [[1]], { maximum: 5 }), 0) as ReadonlyArray<number>
+  const stopped = await collect(model(1).generator, [[1]], { maximum: 5, stop: [first[2]!] })
+  expect(stopped.map(({ finish, id }) => ({ finish, id }))).toEqual([{ id: first[0] }, { id: first[1] }, { finish: "stop", id: undefined }].map((one) => ({ finish: undefined, ...one })))
+  const full = await collect(model(1, 4).generator, [[1, 2]], { maximum: 50 })
+  expect(full.map(({ finish }) => finish)).toEqual([undefined, undefined, "window"]) // four are held, the one after them is known
+  const tokenizer = Tokenizer.bytes(), letters: Generator = { batch: 1, window: 64, advance: () => Effect.sync(() => [Float32Array.from({ length: 260 }, (_, id) => id === "hello END".charCodeAt(at % 9) ? 1 : 0)].map((logits) => { at++; return logits })) }
+  let at = 0
+  const answer = await Effect.runPromise(Generate.run(letters, tokenizer, "x", { maximum: 30, stopStrings: ["EN", "lo E"] }))
+  expect(answer).toEqual({ ids: [...tokenizer.encode("hello E")], text: "hel", finish: "stopString" })
 })
-
-test("the window gives what a whole forward pass gives, slides past its length, and pieces join to the text", async () => {
-  const tokenizer = Tokenizer.bytes(), window = 8, vocabulary = tokenizer.vocabulary
-  const model: Model.Model = { family: "llama", vocabulary, hidden: 8, layers: 1, heads: 2, keyValueHeads: 1, headSize: 4, contextLength: 16, normEpsilon: 1e-5, ropeTheta: 100, tiedEmbeddings: true, feedForward: { kind: "dense", inner: 8 }, extra: {} }
-  const weights = Weights.fromMemory(Object.fromEntries(Model.tensors(model).map(({ name, shape }) => [name, { shape, data: Random.fillNormal(Random.make(5, name), new Float32Array(shape.reduce((a, b) => a * b, 1))) }])))
-  await Effect.runPromise(Effect.scoped(Effect.gen(function*() {
-    const arena = yield* plainDevice().arena, decoder = Decoder.make(model, { sizes: [{ batch: 1, tokens: 12 }] })
-    yield* Decoder.load(arena, decoder, weights)
-    const generator = yield* Generate.fromDecoder(arena, decoder, { window })
-    const ids = kept([12], { dtype: "u32" }), whole = Recording.record(() => Op.keep(Decoder.forward(decoder, ids, { batch: 1, tokens: 12 })))
-    const prompt = [10, 200, 33, 90]
-    const rest = yield* Stream.runCollect(Generate.ids(generator, prompt, { maximum: 7 }))
-    expect(rest.length).toBe(7)
-    yield* arena.upload(ids, Uint32Array.from([...prompt, ...rest, 0]))
-    yield* arena.submit(whole)
-    const all = yield* arena.read(whole.outputs)
-    const likeliest = (row: number) => { const values = Array.from(all.subarray(row * vocabulary, (row + 1) * vocabulary)); return values.indexOf(Math.max(...values)) }
-    for (let at = prompt.length; at <= window; at++) expect(rest[at - prompt.length]).toBe(likeliest(at - 1)) // as long as the window holds everything
-    const last = yield* generator.logits([...prompt, ...rest]), cut = yield* generator.logits([...prompt, ...rest].slice(-window))
-    expect(last).toEqual(cut)
-    const stopped = yield* Stream.runCollect(Generate.ids(generator, prompt, { maximum: 7, stop: [rest[2]!] }))
-    expect(stopped).toEqual(rest.slice(0, rest.indexOf(rest[2]!)))
-    const options = { maximum: 12, temperature: 1.5, seed: 3, stop: [] }
-    const { ids: drawn, text } = yield* Generate.run(generator, tokenizer, "é", options)
-    const pieces: Array<Generate.Piece> = []
-    yield* Effect.promise(async () => { for await (const piece of Stream.toAsyncIterable(Generate.pieces(generator, tokenizer, "é", options))) pieces.push(piece) })
-    expect(pieces.map(({ id }) => id)).toEqual(drawn)
-    expect(pieces.map((piece) => piece.text).join("")).toBe(text)
-    expect(tokenizer.decode([...tokenizer.encode("é"), ...drawn]).startsWith(`é${text}`)).toBe(true)
-  })))
+test("pieces join to the answer's text, a character cut between tokens among them", async () => {
+  const tokenizer = Tokenizer.bytes(), options = { maximum: 12, temperature: 1.5, seed: 3, stop: [] }
+  const pieces: Array<Generate.Piece> = []
+  for await (const piece of Stream.toAsyncIterable(Generate.pieces(model(1).generator, tokenizer, "é", options))) pieces.push(piece)
+  const { ids, text } = await Effect.runPromise(Generate.run(model(1).generator, tokenizer, "é", options))
+  expect(pieces.map(({ id }) => id)).toEqual(ids)
+  expect(pieces.map((piece) => piece.text).join("")).toBe(text)
+  expect(tokenizer.decode([...tokenizer.encode("é"), ...ids])).toBe(`é${text}`)
+})
+test("a prompt without tokens or longer than the window is refused before any work", async () => {
+  const { calls, generator } = model(1, 4)
+  for (const [given, says] of [[[[1], []], /prompt 1: it has no tokens/], [[[1, 2, 3, 4, 5]], /prompt 0: it has 5 tokens, the generator's window holds 4/]] as const) {
+    await expect(collect(generator, given, { maximum: 1 })).rejects.toThrow(says)
+  }
+  expect(calls).toEqual([])
 })

@@ -138,6 +138,23 @@ for (const [heads, queries, columns, offset, window] of [[1, 1, 1, 0, 0], [2, 9,
   add("causalSoftmax", `${heads} heads, ${queries} queries at ${offset}, ${columns} keys, window ${window}`, { x: normal(count, 3), out: real(count) }, { rows, columns, queries, offset, window, scale: 0.375 })
 }
 
+// caches: places that are left out, the first, the last, windows, grouped heads --------------------------------------------------------------
+const nowhere = 0xffffffff
+for (const { batch, capacity, headSize, heads, keyValueHeads, name, places, window } of [
+  { name: "one token of one sequence", batch: 1, capacity: 5, heads: 1, keyValueHeads: 1, headSize: 4, window: 0, places: [3] },
+  { name: "grouped heads, one sequence without a token", batch: 3, capacity: 70, heads: 6, keyValueHeads: 2, headSize: 18, window: 0, places: [69, nowhere, 0] },
+  { name: "several tokens and a window", batch: 2, capacity: 21, heads: 4, keyValueHeads: 4, headSize: 7, window: 5, places: [0, 1, 2, nowhere, 9, 10, 11, 20] },
+  { name: "a window of one", batch: 1, capacity: 9, heads: 2, keyValueHeads: 1, headSize: 33, window: 1, places: [0, 8] }
+]) {
+  const rows = places.length, tokens = rows / batch, width = keyValueHeads * headSize, sizes = { tokens, heads, keyValueHeads, headSize, capacity, window }
+  const stored = () => normal(batch * capacity * width)
+  add("cacheRows", name, { x: normal(rows * width), places: Uint32Array.from(places), cache: stored() }, { count: rows * width, columns: width, tokens, capacity })
+  add("cachedScores", name, { q: normal(rows * heads * headSize), keys: stored(), places: Uint32Array.from(places), out: real(rows * heads * capacity) }, { count: rows * heads * capacity, ...sizes, scale: 0.3 }, { tolerance: 1e-5 })
+  add("cachedSoftmax", name, { x: normal(rows * heads * capacity, 3), places: Uint32Array.from(places), out: real(rows * heads * capacity) }, { rows: rows * heads, columns: capacity, heads, window })
+  add("cachedMix", name, { weights: normal(rows * heads * capacity), values: stored(), places: Uint32Array.from(places), out: real(rows * heads * headSize) }, { count: rows * heads * headSize, ...sizes }, { tolerance: 1e-5 })
+  for (const mean of [0, 1]) add("cachedPool", `${name}, mean ${mean}`, { x: normal(rows * width), places: Uint32Array.from(places), state: positive(2 * batch * width), out: real(rows * width) }, { count: batch * width, tokens, columns: width, decay: 0.75, mean }, { tolerance: 1e-5 })
+}
+
 // positions and axes ----------------------------------------------------------------------------------------------------------------
 for (const [a, b, c, d] of [[1, 1, 1, 1], [2, 3, 5, 7], [3, 8, 2, 16], [1, 5, 9, 1]] as const) add("permute", `[${a}, ${b}, ${c}, ${d}]`, { x: normal(a * b * c * d), out: real(a * b * c * d) }, { count: a * b * c * d, b, c, d })
 for (const [rows, heads, headSize] of [[1, 1, 2], [5, 3, 8], [7, 2, 6], [4, 8, 16]] as const) for (const direction of [1, -1]) {

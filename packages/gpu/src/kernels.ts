@@ -45,6 +45,11 @@ import { gatherColumns } from "./kernels/gatherColumns.ts"
 import { scatterColumns } from "./kernels/scatterColumns.ts"
 import { prefixPool } from "./kernels/prefixPool.ts"
 import { prefixPoolGradient } from "./kernels/prefixPoolGradient.ts"
+import { cacheRows } from "./kernels/cacheRows.ts"
+import { cachedScores } from "./kernels/cachedScores.ts"
+import { cachedSoftmax } from "./kernels/cachedSoftmax.ts"
+import { cachedMix } from "./kernels/cachedMix.ts"
+import { cachedPool } from "./kernels/cachedPool.ts"
 import { clipFactor } from "./kernels/clipFactor.ts"
 import { adamw } from "./kernels/adamw.ts"
 
@@ -94,6 +99,11 @@ export const kernels: ReadonlyMap<string, Kernel.Any> = new Map<string, Kernel.A
   scatterColumns,
   prefixPool,
   prefixPoolGradient,
+  cacheRows,
+  cachedScores,
+  cachedSoftmax,
+  cachedMix,
+  cachedPool,
   clipFactor,
   adamw
 ].map((kernel: Kernel.Any) => [kernel.name, kernel]))

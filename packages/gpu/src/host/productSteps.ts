@@ -3,6 +3,8 @@ import type { OnnxProducts, Operand } from "./onnxProducts.ts"
 
 /** Below this many floating-point operations a call into the library costs more than the SIMD module's product. Measured by tools/bench/host.ts. */
 export const smallProduct = 300_000
+/** Up to this many rows, x · weightᵀ is bound by reading the weight once; the library packs it first, the SIMD module does not. Measured by tools/bench/decode.ts. */
+export const fewRows = 4
 /** Outputs are computed in slices of at most this many numbers: the library's own copy of a slice then stays in the second-level cache. */
 const sliceLength = 2 ** 18
 
@@ -22,6 +24,7 @@ export const prepareProduct = (library: OnnxProducts, step: ProductStep): (() =>
   if (step.kernel.startsWith("grouped")) return step.kernel === "groupedMatmulTN" ? groupedGradient(library, step) : grouped(library, step)
   const { accumulate, alpha, batch, columns, inner, rows, strideA, strideB } = step.params as Record<"accumulate" | "alpha" | "batch" | "columns" | "inner" | "rows" | "strideA" | "strideB", number>
   if (2 * batch * rows * columns * inner < smallProduct) return undefined
+  if (batch === 1 && rows <= fewRows && step.kernel === "matmulNT") return undefined
   const { transposeA, transposeB } = transposed(step.kernel)
   const axesB = transposeB ? [columns, inner] : [inner, columns]
   /** Rows `from` … `from + count` of product i; for aᵀ all of them. */
@@ -54,6 +57,7 @@ const inTurn = (calls: ReadonlyArray<() => void>): (() => void) => calls.length 
 const grouped = (library: OnnxProducts, { kernel, offset, params, view }: ProductStep): (() => void) | undefined => {
   const { alpha, columns, groups, inner, rows } = params as Record<"alpha" | "columns" | "groups" | "inner" | "rows", number>
   if (2 * rows * columns * inner < smallProduct * groups) return undefined
+  if (rows <= fewRows && kernel === "groupedMatmulNT") return undefined
   const { transposeB } = transposed(kernel)
   const weights = Array.from({ length: groups }, (_, group): Operand => ({ data: view("weight", group * columns * inner, columns * inner), axes: transposeB ? [columns, inner] : [inner, columns] }))
   return () => {

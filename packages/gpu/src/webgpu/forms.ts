@@ -13,7 +13,7 @@ export const formsOf = (features: ReadonlySet<string>, software: boolean): Forms
 const products: ReadonlySet<string> = new Set(["matmulNN", "matmulNT", "matmulTN", "groupedMatmulNN", "groupedMatmulNT", "groupedMatmulTN"])
 /** Kernels whose workgroup is a row of rows.wgsl. */
 const rows: ReadonlySet<string> = new Set([
-  "causalSoftmax", "clipFactor", "combineWeightGradient", "crossEntropy", "dotRows", "rmsNorm", "rmsNormGradient", "softmax", "softmaxGradient", "sumColumns"
+  "cachedSoftmax", "causalSoftmax", "clipFactor", "combineWeightGradient", "crossEntropy", "dotRows", "rmsNorm", "rmsNormGradient", "softmax", "softmaxGradient", "sumColumns"
 ])
 const rowsOfQuads = 16
 

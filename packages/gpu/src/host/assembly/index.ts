@@ -1,9 +1,10 @@
 /** The host's SIMD kernels: exports have a kernel's name, its bindings as pointers, then its parameters. Beside them causal forms of some, and `heapBase`. */
+export * from "./cached"
 export * from "./causal"
 export * from "./elementwise"
 export { groupedMatmulNN, groupedMatmulNT, groupedMatmulTN, matmulNN, matmulNT, matmulTN } from "./products"
 export * from "./rows"
-export * from "./softmax"
+export { causalSoftmax, crossEntropy, crossEntropyGradient, softmax, softmaxGradient } from "./softmax"
 
 /** Where static data ends: the arena begins above. */
 export function heapBase(): usize {

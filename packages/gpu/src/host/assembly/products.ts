@@ -143,7 +143,89 @@ function productTransposed(a: usize, b: usize, out: usize, rows: u32, columns: u
     }
     for (; c < columns; c++) for (let i: u32 = 0; i < 4; i++) dot(a + (row + i) * long, b + c * long, out + (row + i) * width + (c << 2), inner, alpha, accumulate)
   }
-  for (; row < rows; row++) for (let c: u32 = 0; c < columns; c++) dot(a + row * long, b + c * long, out + row * width + (c << 2), inner, alpha, accumulate)
+  for (; row + 2 <= rows; row += 2) dotsOfTwo(a + row * long, b, out + row * width, columns, inner, alpha, accumulate)
+  for (; row < rows; row++) dots(a + row * long, b, out + row * width, columns, inner, alpha, accumulate)
+}
+
+/** Two rows of out, as `dots` does one: b is read once for both. */
+function dotsOfTwo(x: usize, b: usize, out: usize, columns: u32, inner: u32, alpha: f32, accumulate: u32): void {
+  const long = inner << 2, vectors = inner & ~3, next = out + (columns << 2)
+  let c: u32 = 0
+  for (; c + 4 <= columns; c += 4) {
+    let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0, t0 = s0, t1 = s0, t2 = s0, t3 = s0
+    let r0: f32 = 0, r1: f32 = 0, r2: f32 = 0, r3: f32 = 0, q0: f32 = 0, q1: f32 = 0, q2: f32 = 0, q3: f32 = 0
+    let y0 = b + c * long, y1 = y0 + long, y2 = y1 + long, y3 = y2 + long, k: u32 = 0
+    for (; k < vectors; k += 4) {
+      const at: usize = k << 2, v = v128.load(x + at), w = v128.load(x + long + at)
+      let y = v128.load(y0 + at)
+      s0 = f32x4.add(s0, f32x4.mul(v, y))
+      t0 = f32x4.add(t0, f32x4.mul(w, y))
+      y = v128.load(y1 + at)
+      s1 = f32x4.add(s1, f32x4.mul(v, y))
+      t1 = f32x4.add(t1, f32x4.mul(w, y))
+      y = v128.load(y2 + at)
+      s2 = f32x4.add(s2, f32x4.mul(v, y))
+      t2 = f32x4.add(t2, f32x4.mul(w, y))
+      y = v128.load(y3 + at)
+      s3 = f32x4.add(s3, f32x4.mul(v, y))
+      t3 = f32x4.add(t3, f32x4.mul(w, y))
+    }
+    for (; k < inner; k++) {
+      const at: usize = k << 2, v = load<f32>(x + at), w = load<f32>(x + long + at)
+      r0 += v * load<f32>(y0 + at)
+      r1 += v * load<f32>(y1 + at)
+      r2 += v * load<f32>(y2 + at)
+      r3 += v * load<f32>(y3 + at)
+      q0 += w * load<f32>(y0 + at)
+      q1 += w * load<f32>(y1 + at)
+      q2 += w * load<f32>(y2 + at)
+      q3 += w * load<f32>(y3 + at)
+    }
+    const to = out + (c << 2), below = next + (c << 2)
+    finishOne(to, s0, r0, alpha, accumulate)
+    finishOne(to + 4, s1, r1, alpha, accumulate)
+    finishOne(to + 8, s2, r2, alpha, accumulate)
+    finishOne(to + 12, s3, r3, alpha, accumulate)
+    finishOne(below, t0, q0, alpha, accumulate)
+    finishOne(below + 4, t1, q1, alpha, accumulate)
+    finishOne(below + 8, t2, q2, alpha, accumulate)
+    finishOne(below + 12, t3, q3, alpha, accumulate)
+  }
+  for (; c < columns; c++) {
+    dot(x, b + c * long, out + (c << 2), inner, alpha, accumulate)
+    dot(x + long, b + c * long, next + (c << 2), inner, alpha, accumulate)
+  }
+}
+
+/** One row of out: four rows of b at a time, each summed as `dot` does it, so that a row's bits do not depend on how many there are. */
+function dots(x: usize, b: usize, out: usize, columns: u32, inner: u32, alpha: f32, accumulate: u32): void {
+  const long = inner << 2, vectors = inner & ~3
+  let c: u32 = 0
+  for (; c + 4 <= columns; c += 4) {
+    let s0 = f32x4.splat(0), s1 = s0, s2 = s0, s3 = s0
+    let r0: f32 = 0, r1: f32 = 0, r2: f32 = 0, r3: f32 = 0
+    let y0 = b + c * long, y1 = y0 + long, y2 = y1 + long, y3 = y2 + long, k: u32 = 0
+    for (; k < vectors; k += 4) {
+      const v = v128.load(x + (k << 2)), at: usize = k << 2
+      s0 = f32x4.add(s0, f32x4.mul(v, v128.load(y0 + at)))
+      s1 = f32x4.add(s1, f32x4.mul(v, v128.load(y1 + at)))
+      s2 = f32x4.add(s2, f32x4.mul(v, v128.load(y2 + at)))
+      s3 = f32x4.add(s3, f32x4.mul(v, v128.load(y3 + at)))
+    }
+    for (; k < inner; k++) {
+      const v = load<f32>(x + (k << 2)), at: usize = k << 2
+      r0 += v * load<f32>(y0 + at)
+      r1 += v * load<f32>(y1 + at)
+      r2 += v * load<f32>(y2 + at)
+      r3 += v * load<f32>(y3 + at)
+    }
+    const to = out + (c << 2)
+    finishOne(to, s0, r0, alpha, accumulate)
+    finishOne(to + 4, s1, r1, alpha, accumulate)
+    finishOne(to + 8, s2, r2, alpha, accumulate)
+    finishOne(to + 12, s3, r3, alpha, accumulate)
+  }
+  for (; c < columns; c++) dot(x, b + c * long, out + (c << 2), inner, alpha, accumulate)
 }
 
 function dot(x: usize, y: usize, out: usize, inner: u32, alpha: f32, accumulate: u32): void {

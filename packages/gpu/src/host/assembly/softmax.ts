@@ -23,7 +23,7 @@ function largest(x: usize, columns: u32, scale: v128): f32 {
 }
 
 /** out = softmax(scale · x) of one row. */
-function softmaxRow(x: usize, out: usize, columns: u32, scale: v128): void {
+export function softmaxRow(x: usize, out: usize, columns: u32, scale: v128): void {
   const top = f32x4.splat(largest(x, columns, scale))
   let sum = f32x4.splat(0), c: u32 = 0
   for (; c + 4 <= columns; c += 4) {

@@ -1,0 +1,40 @@
+/**
+ * Attention of new tokens to a cache of keys and values: what `attention` gives for the same tokens in one pass. Each sequence of the batch has
+ * its own stretch of the cache, in which a token lies at its place, so sequences of different lengths stand side by side without a mask.
+ * It has no gradient: it is for generation.
+ *
+ * Shapes: q [batch · tokens, heads · headSize], k and v [batch · tokens, keyValueHeads · headSize], keys and values of the cache [batch, capacity, keyValueHeads · headSize],
+ * places u32 [batch · tokens] (0xffffffff: no token; gives zeros) → like q. Options: as `attention`; `fresh` when every sequence begins at place 0 in this
+ * call, its tokens first and the places left out behind them: the keys of the call are then all there are, and matrix products do.
+ */
+import { cachedMix } from "../kernels/cachedMix.ts"
+import { cachedScores } from "../kernels/cachedScores.ts"
+import { cachedSoftmax } from "../kernels/cachedSoftmax.ts"
+import { cacheRows } from "../kernels/cacheRows.ts"
+import * as Recording from "../Recording.ts"
+import { expectShape, type Tensor } from "../Tensor.ts"
+import { attention, type AttentionOptions } from "./attention.ts"
+
+/** One layer's keys and values so far: kept tensors [batch, capacity, keyValueHeads · headSize]. */
+export interface LayerCache { readonly keys: Tensor; readonly values: Tensor }
+export interface CachedAttentionOptions extends AttentionOptions { readonly fresh?: boolean }
+
+export const cachedAttention = (q: Tensor, k: Tensor, v: Tensor, cache: LayerCache, places: Tensor, options: CachedAttentionOptions): Tensor => {
+  const { batch, fresh = false, headSize, heads, keyValueHeads, tokens, window = 0 } = options, rows = batch * tokens, width = keyValueHeads * headSize
+  const capacity = cache.keys.shape[1]!
+  if (heads % keyValueHeads !== 0) throw new Error(`cachedAttention: heads (${heads}) must be a multiple of keyValueHeads (${keyValueHeads})`)
+  expectShape("cachedAttention", "q", q, [rows, heads * headSize])
+  expectShape("cachedAttention", "k", k, [rows, width])
+  expectShape("cachedAttention", "v", v, [rows, width])
+  expectShape("cachedAttention", "places", places, [rows], "u32")
+  expectShape("cachedAttention", "keys", cache.keys, [batch, undefined, width])
+  expectShape("cachedAttention", "values", cache.values, cache.keys.shape)
+  for (const [x, into] of [[k, cache.keys], [v, cache.values]] as const) Recording.step(cacheRows, { x, places, cache: into }, { count: rows * width, columns: width, tokens, capacity })
+  if (fresh) return attention(q, k, v, options)
+  const scores = Recording.scratch([rows * heads, capacity]), weights = Recording.scratch([rows * heads, capacity]), out = Recording.scratch(q.shape)
+  const sizes = { tokens, heads, keyValueHeads, headSize, capacity, window }
+  Recording.step(cachedScores, { q, keys: cache.keys, places, out: scores }, { count: rows * heads * capacity, ...sizes, scale: 1 / Math.sqrt(headSize) })
+  Recording.step(cachedSoftmax, { x: scores, places, out: weights }, { rows: rows * heads, columns: capacity, heads, window })
+  Recording.step(cachedMix, { weights, values: cache.values, places, out }, { count: rows * heads * headSize, ...sizes })
+  return out
+}
