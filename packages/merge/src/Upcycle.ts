@@ -66,7 +66,7 @@ export const fromDense = Stage.make("upcycle/fromDense", {
     const birth = { stage: "upcycle/fromDense", key: context.key, keys: context.keys, experts: Array.from({ length: experts }, (_, expert) => `copy ${expert}`), router }
     const claim = "mixture = dense model"
     const nothingOwed = router.capacity !== undefined ? "a router with a capacity drops visits, and what is dropped is missing"
-      : router.weight === "prob" && Router.active(router, experts) < experts ? `weights of "prob" over ${Router.active(router, experts)} of ${experts} experts do not sum to one` : undefined
+      : Router.sumsToOne(router, experts) ? undefined : router.weight === "prob" && router.activation !== "sigmoid" ? `weights of "prob" over ${Router.active(router, experts)} of ${experts} experts do not sum to one` : "the router's weights do not sum to one"
     const proof: IdentityProof = nothingOwed === undefined
       ? yield* writtenAndReadBack(born(base, found, birth, { kind: "none", reason: "being proved" }), (mixture) => prove(claim, base.tokenizer, { "the dense model": [sideOf(base), sideOf(mixture)] }))
       : { kind: "none", reason: nothingOwed }

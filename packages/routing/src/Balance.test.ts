@@ -52,6 +52,20 @@ describe("by hand", () => {
   })
 })
 
+test("sigmoids: probabilities are their shares of the sum, and entropies those of the shares", async () => {
+  const plain: Router.Router = { ...Router.topK({ active: 1 }), activation: "sigmoid" }
+  const found = await runOnce(f64, given(), () => {
+    const decision = route(plain, x, { batch: 1, tokens: 3, experts: 2, tensors: { weight } })
+    return { ...Balance.observe(decision), loss: Balance.loss(switchLoss, [decision]) }
+  })
+  // σ(log 3) = 3/4 and σ(0) = 1/2: shares 3/5 2/5, twice; σ(log 7) = 7/8: shares 4/11 7/11
+  const shares = [[3 / 5, 2 / 5], [3 / 5, 2 / 5], [4 / 11, 7 / 11]], entropy = (p: ReadonlyArray<number>) => -p.reduce((sum, each) => sum + each * Math.log(each), 0)
+  const mean = [0, 1].map((e) => shares.reduce((sum, p) => sum + p[e]! / 3, 0))
+  expect(found.meanEntropy[0]).toBeCloseTo(shares.reduce((sum, p) => sum + entropy(p) / 3, 0), 10)
+  expect(found.entropyOfMean[0]).toBeCloseTo(entropy(mean), 10)
+  expect(found.loss[0]).toBeCloseTo(2 * (2 / 3 * mean[0]! + 1 / 3 * mean[1]!), 12)
+})
+
 describe("gradients with respect to the router's weight, by central differences", () => {
   test.each([switchLoss, zLoss])("%j", async (balance) => {
     const loss = () => Balance.loss(balance, [decide(1)], { shares: Balance.shares(targets, x) })

@@ -76,7 +76,8 @@ export const observe = (decision: Decision, options: { readonly shares?: Tensor.
   const { shares } = options, logits = Op.stopGradient(decision.logits), probabilities = Op.stopGradient(decision.probabilities)
   const load = visits(decision, shares), spread = mean(probabilities, shares) // [experts] each
   // H(p) = log Σ exp logit − Σ p · logit
-  const entropies = Op.add(logNormalizer(logits), Op.dotRows(probabilities, logits), -1) // [rows]
+  const entropies = decision.activation === undefined ? Op.add(logNormalizer(logits), Op.dotRows(probabilities, logits), -1) // [rows]
+    : Op.affine(Op.dotRows(probabilities, Op.map(Op.affine(probabilities, { shift: 1e-30 }), "log")), { scale: -1 }) // −Σ p log p
   const meanEntropy = mean(Op.view(entropies, [entropies.shape[0]!, 1]), shares) // [1]
   Recording.sumReplicas([load, spread, meanEntropy])
   const entropyOfMean = Op.sumAll(Op.multiply(spread, Op.map(Op.affine(spread, { shift: 1e-30 }), "log")), -1) // [1]

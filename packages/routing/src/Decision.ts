@@ -10,11 +10,13 @@ export interface Decision {
   readonly active: number
   /** How it came about where the layer did not decide itself: taken over from the layer that did, or told by the router's description. */
   readonly made?: "carried" | "told"
+  /** What made probabilities of the logits where it was not a softmax. */
+  readonly activation?: "sigmoid"
   /** [rows, width]: what was scored, states pooled as the router's unit says; left out where no state was. */
   readonly features?: Tensor.Tensor
   /** [rows, experts] */
   readonly logits: Tensor.Tensor
-  /** [rows, experts], the softmax of the logits. */
+  /** [rows, experts], the softmax of the logits; of sigmoids, each divided by their sum. */
   readonly probabilities: Tensor.Tensor
   /** u32 [rows, active]: fixed experts in their order, then the best first, ties to the lowest number. */
   readonly experts: Tensor.Tensor

@@ -231,6 +231,8 @@ describe("names", () => {
     expect(LanguageModel.select(self, "norms").length).toBe(2 * 2 + 1)
     expect(LanguageModel.select(self, ["embeddings", "routers"])).toEqual(["embedding", "layers.0.router.weight", "layers.1.router.weight"])
     expect(new Set(LanguageModel.select(self, ["routers", "experts", "feedForward", "attention", "norms", "embeddings"]))).toEqual(new Set(LanguageModel.select(self, "all")))
+    const whitened = await Effect.runPromise(LanguageModel.make(mixture({ ...Router.prefixMlp({ active: 2, normalize: "whitened" }), correction: true }), { batch, tokens }))
+    expect(LanguageModel.select(whitened, "routers").filter((name) => name.startsWith("layers.0."))).toEqual(["inner.weight", "inner.bias", "weight", "bias"].map((name) => `layers.0.router.${name}`))
     const adapted = await Effect.runPromise(LanguageModel.make(base, { batch, tokens, adapter: lowRank }))
     expect(LanguageModel.select(adapted, "adapter").slice(0, 2)).toEqual(["layers.0.feedForward.gate.a", "layers.0.feedForward.gate.b"])
   })

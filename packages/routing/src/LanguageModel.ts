@@ -197,10 +197,12 @@ const selectors = {
 /** Which tensors: `feedForward` are dense matrices (also the shared ones of low-rank experts, and shared experts with their gates), `adapter` a dense model's low-rank terms. */
 export const Selector = Schema.Literals(["all", "routers", "experts", "feedForward", "adapter", "attention", "norms", "embeddings"])
 export type Selector = typeof Selector.Type
-/** The names of the parameters that any of the selectors takes, in the model's order. */
+/** What no gradient reaches or should move: corrections of a choice, fixed tables, moments of text. */
+const given = /\.router\.(correction|table|pool\.(mean|deviation))$/
+/** The names of the parameters that any of the selectors takes, in the model's order; what is counted or fitted, never trained, is not among them. */
 export const select = (self: LanguageModel, selector: Selector | ReadonlyArray<Selector>): ReadonlyArray<string> => {
   const chosen = typeof selector === "string" ? [selector] : selector
-  return [...self.parameters.keys()].filter((name) => chosen.some((each) => selectors[each](name)))
+  return [...self.parameters.keys()].filter((name) => !given.test(name) && chosen.some((each) => selectors[each](name)))
 }
 /** The parameters by name, stacked where experts are. */
 export const parameters = (self: LanguageModel): ReadonlyMap<string, Tensor.Tensor> => self.parameters

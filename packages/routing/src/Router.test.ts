@@ -20,6 +20,7 @@ const router: fc.Arbitrary<Router.Router> = fc.record({
   score: fc.oneof(fc.constant({ by: "linear" } as const), fc.constant({ by: "mlp", inner: 3 } as const), fc.record({ by: fc.constant("distance" as const), metric: fc.constantFrom("euclidean", "whitened", "cosine"), temperature: fc.constant(2) }), fc.constant({ by: "likelihood", decay: 1, temperature: 1 } as const)),
   select, weight: fc.constantFrom("prob", "renorm", "softmaxKept"),
   depth: fc.constantFrom({ decide: "each" as const }, { decide: "once" as const, layer: 0 }, { decide: "once" as const, layer: 2, before: { experts: [0, 3], weights: [0.5, 0.5] } }),
+  activation: fc.constantFrom("softmax" as const, "sigmoid" as const), correction: fc.constant(true as const), groups: fc.constant({ count: 2, keep: 1, by: "max" as const }), scale: fc.constant(2.5),
   capacity: fc.record({ perExpert: fc.constantFrom(0.5, 1, 1.25), scope: fc.constantFrom("batch", "sequence"), priority: fc.constant("position" as const), overflow: fc.constant("drop" as const) })
 }, { requiredKeys: ["unit", "score", "select", "weight"] })
 
@@ -51,7 +52,7 @@ describe("Router as data", () => {
 describe("what is inferred", () => {
   test("active experts", () => {
     expect(Object.entries(routers).map(([name, { router }]) => [name, Router.active(router, 8)])).toEqual([
-      ["mixtral", 2], ["switch", 1], ["gshard", 2], ["switchCapacity", 1], ["gshardCapacity", 2], ["deepSeekMoE", 3], ["soft", 8], ["xMoE", 1], ["moirai", 2], ["prefixPrototypes", 2], ["prefix", 2], ["prefixMlp", 2], ["branchTrainMerge", 8]
+      ["mixtral", 2], ["switch", 1], ["gshard", 2], ["switchCapacity", 1], ["gshardCapacity", 2], ["deepSeekMoE", 3], ["deepSeekV3", 2], ["deepSeekV2", 2], ["soft", 8], ["xMoE", 1], ["moirai", 2], ["prefixPrototypes", 2], ["prefix", 2], ["prefixMlp", 2], ["branchTrainMerge", 8]
     ])
     expect(Router.active({ ...Router.all(), select: { union: [{ fixed: [1] }, { keep: "all" }] } }, 8)).toBe(8)
     expect(Router.active({ ...Router.all(), select: { union: [{ keep: "top", active: 2 }, { union: [{ fixed: [1] }, { fixed: [1, 3] }] }] } }, 8)).toBe(4)
@@ -100,9 +101,24 @@ describe("what is inferred", () => {
     expect(Router.gradient(Router.topK({ active: 2 }), 4)).toBe("chosen")
     expect(Router.gradient(Router.topK({ active: 4 }), 4)).toBe("all")
     expect(Router.gradient(Router.likelihood(), 4)).toBe("none")
+    expect(Router.gradient(Router.sigmoid({ active: 2, weight: "prob" }), 4)).toBe("chosen")
+    expect(Router.gradient(Router.sigmoid({ active: 1 }), 4)).toBe("none")
     expect(Router.gradient(Router.all(), 1)).toBe("none")
   })
+  test("whether weights add to one", () => {
+    const says = (router: Router.Router) => Router.sumsToOne(router, 4)
+    expect([Router.topK({ active: 2 }), Router.all(), Router.sigmoid({ active: 2 }), Router.once(Router.topK({ active: 1 }), { layer: 1, before: [0, 1] })].map(says)).toEqual([true, true, true, true])
+    expect([Router.topK({ active: 2, weight: "prob" }), Router.sigmoid({ active: 4, weight: "prob" }), Router.sigmoid({ active: 2, scale: 2 }), Router.once(Router.topK({ active: 1 }), { layer: 1, before: [0], weights: [0.5] }), Router.limited(Router.topK({ active: 2 }), { perExpert: 1, scope: "batch" })].map(says)).toEqual([false, false, false, false, false])
+  })
+  test("groups that cannot be are refused by name", async () => {
+    const refused = async (groups: Router.Groups, active = 2) => (await failure(Router.check(Router.sigmoid({ active, groups }), 4))).problem
+    expect(await refused({ count: 3, keep: 1, by: "max" })).toBe("4 experts in 3 groups")
+    expect(await refused({ count: 2, keep: 3, by: "max" })).toBe("3 groups kept of 2")
+    expect(await refused({ count: 4, keep: 2, by: "top2sum" })).toBe("the best two of groups of 1")
+    expect(await refused({ count: 2, keep: 1, by: "max" }, 3)).toBe("3 active experts, 1 groups hold 2")
+  })
   test("whether scores matter at all", () => {
+    expect(Router.scored({ ...Router.sigmoid({ active: 1, weight: "prob" }) }, 1)).toBe(true)
     expect(Router.scored(Router.fixed([2]), 4)).toBe(false)
     expect(Router.scored(Router.fixed([2, 3]), 4)).toBe(true)
     expect(Router.scored({ ...Router.fixed([2]), weight: "prob" }, 4)).toBe(true)

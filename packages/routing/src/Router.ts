@@ -46,20 +46,31 @@ export const Weight = Schema.Literals(["prob", "renorm", "softmaxKept"])
 /** Each expert takes `perExpert` times its equal share of a window's visits, those of earlier tokens first; the others get weight zero. Left out: nothing is dropped. */
 export const Capacity = Schema.Struct({ perExpert: positive, scope: Schema.Literals(["batch", "sequence"]), priority: Schema.Literal("position"), overflow: Schema.Literal("drop") })
 
+/** What makes probabilities of logits: softmax over the experts (as when left out), or a sigmoid of each by itself. */
+export const Activation = Schema.Literals(["softmax", "sigmoid"])
+/** Experts in so many groups of neighbours, of which the best `keep` may be chosen from: best by their best expert, or by the sum of their best two. */
+export const Groups = Schema.Struct({ count, keep: count, by: Schema.Literals(["max", "top2sum"]) })
 /** Each layer decides for itself (as when left out), or layer `layer` decides for itself and all after it, and those before it visit the experts of `before` with its weights. */
 export const Depth = Schema.Union([
   Schema.Struct({ decide: Schema.Literal("each") }),
   Schema.Struct({ decide: Schema.Literal("once"), layer: whole, before: Schema.optionalKey(Schema.Struct({ experts: Schema.Array(expert).check(Schema.isMinLength(1)), weights: Schema.Array(Schema.Finite) })) })
 ])
 
-/** The router as data: its encoded form is itself. */
-export const Router = Schema.Struct({ unit: Unit, score: Score, select: Select, weight: Weight, capacity: Schema.optionalKey(Capacity), depth: Schema.optionalKey(Depth) })
+/**
+ * The router as data: its encoded form is itself. `correction`: a tensor is added to the probabilities where experts are chosen, and nowhere else; `scale`: what all
+ * weights are multiplied by.
+ */
+export const Router = Schema.Struct({
+  unit: Unit, score: Score, activation: Schema.optionalKey(Activation), correction: Schema.optionalKey(Schema.Literal(true)), groups: Schema.optionalKey(Groups), select: Select, weight: Weight,
+  scale: Schema.optionalKey(positive), capacity: Schema.optionalKey(Capacity), depth: Schema.optionalKey(Depth)
+})
 export type Router = typeof Router.Type
 export type Unit = typeof Unit.Type
 export type Score = typeof Score.Type
 export type Weight = typeof Weight.Type
 export type Capacity = typeof Capacity.Type
 export type Depth = typeof Depth.Type
+export type Groups = typeof Groups.Type
 
 /** A router that cannot be: where in its description, what is wrong, what to do. */
 export class RouterError extends Schema.TaggedError<RouterError>()("RouterError", { at: Schema.String, problem: Schema.String, remedy: Schema.String }) {
@@ -75,6 +86,11 @@ export const all = () => ({ unit: { of: "token" }, score: { by: "linear" }, sele
 /** Always these experts; with one expert no score is computed. */
 export const fixed = (experts: ReadonlyArray<number>) =>
   ({ unit: { of: "token" }, score: { by: "linear" }, select: { fixed: experts }, weight: "softmaxKept" }) as const satisfies Router
+/** DeepSeek-V3's: sigmoids, chosen with a correction within the best groups, their weights divided by their sum and scaled. Options: groups (none), scale 1, weight "renorm". */
+export const sigmoid = (options: { readonly active: number; readonly groups?: Groups; readonly scale?: number; readonly weight?: "prob" | "renorm" }) => ({
+  unit: { of: "token" }, score: { by: "linear" }, activation: "sigmoid", correction: true, ...options.groups === undefined ? {} : { groups: options.groups },
+  select: { keep: "top", active: options.active }, weight: options.weight ?? "renorm", ...options.scale === undefined ? {} : { scale: options.scale }
+}) as const satisfies Router
 /** Shared experts for every token, and the `active` best of the others. */
 export const shared = (options: { readonly shared: ReadonlyArray<number>; readonly active: number; readonly weight?: Weight }) =>
   ({ unit: { of: "token" }, score: { by: "linear" }, select: { union: [{ fixed: options.shared }, { keep: "top", active: options.active }] }, weight: options.weight ?? "prob" }) as const satisfies Router
@@ -149,17 +165,24 @@ export const active = (router: Router, experts: number): number => {
 /** Whether any weight or choice depends on the scores: with one fixed expert of weight one nothing does. */
 export const scored = (router: Router, experts: number): boolean => {
   const { first, top } = kept(router.select, experts)
-  return top + first.length > 1 ? true : top === 1 ? experts > 1 : router.weight === "prob" && experts > 1
+  return top + first.length > 1 || (router.weight === "prob" && router.activation === "sigmoid") ? true : top === 1 ? experts > 1 : router.weight === "prob" && experts > 1
 }
 /**
  * Which logits the language-model loss trains through the weights; choosing itself has no gradient. "all" the experts', the "chosen"
  * ones', or "none": one renormalised expert has weight one whatever its logit, and likelihoods are not trained through the router.
  */
 export const gradient = (router: Router, experts: number): "all" | "chosen" | "none" => {
-  if (router.score.by === "likelihood" || experts === 1) return "none"
-  if (router.weight === "prob") return "all"
   const count = active(router, experts)
+  if (router.score.by === "likelihood") return "none"
+  if (router.weight === "prob" && router.activation === "sigmoid") return count === experts ? "all" : "chosen"
+  if (experts === 1) return "none"
+  if (router.weight === "prob") return "all"
   return count === 1 ? "none" : count === experts ? "all" : "chosen"
+}
+/** Whether every token's weights add to one in every layer, whatever the scores. */
+export const sumsToOne = (router: Router, experts: number): boolean => {
+  const told = router.depth?.decide === "once" ? router.depth.before?.weights.reduce((sum, each) => sum + each, 0) ?? 1 : 1
+  return router.capacity === undefined && (router.scale ?? 1) === 1 && Math.abs(told - 1) < 1e-9 && (router.weight !== "prob" || (router.activation !== "sigmoid" && active(router, experts) === experts))
 }
 /** The decays of a unit's pools, in the order in which they stand side by side; of a token there is none. */
 export const decays = (unit: Unit): ReadonlyArray<number> => unit.of === "token" ? [] : unit.pool === "mean" ? [1] : unit.pool === "decay" ? [unit.decay] : unit.decays
@@ -175,19 +198,19 @@ export const activeIn = (router: Router, experts: number, layer: number): number
 /** The router's tensors in a layer that decides, name → shape. */
 export const tensors = (router: Router, sizes: { readonly experts: number; readonly hidden: number }): Readonly<Record<string, ReadonlyArray<number>>> => {
   const { score, unit } = router, { experts } = sizes, read = width(unit, sizes.hidden), each = [experts, read]
-  const pool = unit.of === "prefix" && unit.normalize === "whitened" ? { "pool.mean": [read], "pool.deviation": [read] } : {}
+  const pool = { ...router.correction === true ? { correction: [experts] } : {}, ...unit.of === "prefix" && unit.normalize === "whitened" ? { "pool.mean": [read], "pool.deviation": [read] } : {} }
   switch (score.by) {
     case "linear": return { ...pool, weight: each }
     case "mlp": return { ...pool, "inner.weight": [score.inner, read], "inner.bias": [score.inner], weight: [experts, score.inner], bias: [experts] }
     case "distance": return { ...pool, ...score.metric === "whitened" ? { centroids: each, deviation: [read] } : { centroids: each } }
-    case "likelihood": return {}
+    case "likelihood": return pool
   }
 }
 /** Router tensors whose first axis is the experts': those that a mixture of other experts has other rows of. */
-export const perExpert = (name: string): boolean => ["weight", "bias", "centroids"].includes(name)
+export const perExpert = (name: string): boolean => ["weight", "bias", "centroids", "correction"].includes(name)
 /** The normal numbers that a router tensor is born with: a hidden layer keeps the scale of what it reads, the last one starts nearly even. */
 export const newborn = (name: string, shape: ReadonlyArray<number>): { readonly mean: number; readonly deviation: number } =>
-  /(^|\.)deviation$/.test(name) ? { mean: 1, deviation: 0 } : /(^|\.)(bias|mean)$/.test(name) ? { mean: 0, deviation: 0 }
+  /(^|\.)deviation$/.test(name) ? { mean: 1, deviation: 0 } : /(^|\.)(bias|mean|correction)$/.test(name) ? { mean: 0, deviation: 0 }
     : name.startsWith("inner.") ? { mean: 0, deviation: 1 / Math.sqrt(shape[1]!) } : { mean: 0, deviation: 0.02 }
 
 const refusal = (select: Select, experts: number, at: string): RouterError | undefined => {
@@ -197,6 +220,14 @@ const refusal = (select: Select, experts: number, at: string): RouterError | und
     return wrong < 0 ? undefined : new RouterError({ at: `${at}.fixed[${wrong}]`, problem: select.fixed[wrong]! >= experts ? `there is no expert ${select.fixed[wrong]} among ${experts}` : `expert ${select.fixed[wrong]} stands twice`, remedy: `Give different experts from 0 to ${experts - 1}.` })
   }
   return undefined
+}
+const groupsRefusal = (groups: Groups | undefined, wanted: number, experts: number, at: string): RouterError | undefined => {
+  if (groups === undefined) return undefined
+  const { by, count, keep } = groups, each = experts / count
+  const refuse = (problem: string, remedy: string) => new RouterError({ at, problem, remedy })
+  return !Number.isInteger(each) ? refuse(`${experts} experts in ${count} groups`, "Let the number of groups divide that of experts.") : keep > count ? refuse(`${keep} groups kept of ${count}`, `Keep at most ${count}.`)
+    : by === "top2sum" && each < 2 ? refuse(`the best two of groups of ${each}`, "Compare groups by max, or make them larger.")
+      : wanted > keep * each ? refuse(`${wanted} active experts, ${keep} groups hold ${keep * each}`, "Keep more groups, or fewer active experts.") : undefined
 }
 const depthRefusal = (depth: Depth | undefined, experts: number, at: string): RouterError | undefined => {
   if (depth?.decide !== "once") return undefined
@@ -208,7 +239,7 @@ const depthRefusal = (depth: Depth | undefined, experts: number, at: string): Ro
 /** The router, if it can choose among this many experts. Fails: `RouterError` when it wants more experts than there are, or one that is not there. */
 export const check = <R extends Router>(router: R, experts: number, at = "router"): Effect.Effect<R, RouterError> => {
   const wanted = active(router, experts)
-  const error = refusal(router.select, experts, `${at}.select`) ?? depthRefusal(router.depth, experts, `${at}.depth`) ?? (wanted <= experts ? undefined
+  const error = refusal(router.select, experts, `${at}.select`) ?? depthRefusal(router.depth, experts, `${at}.depth`) ?? groupsRefusal(router.groups, kept(router.select, experts).top, experts, `${at}.groups`) ?? (wanted <= experts ? undefined
     : new RouterError({ at: `${at}.select`, problem: `${wanted} active experts of ${experts}`, remedy: `Choose at most ${experts} active experts.` }))
   return error === undefined ? Effect.succeed(router) : Effect.fail(error)
 }

@@ -4,7 +4,7 @@
  * Shapes: logits [rows, experts] → u32 [rows, active]. A choice has no gradient.
  */
 import { Op, type Tensor } from "@switchyard/gpu"
-import { kept, type Select } from "./Router.ts"
+import { type Groups, kept, type Select } from "./Router.ts"
 
 /** Far above any logit, and exact in f32: fixed experts are lifted by multiples of it, and one sort does the rest. */
 const lift = 2 ** 100
@@ -18,4 +18,19 @@ export const choose = (logits: Tensor.Tensor, select: Select): Tensor.Tensor => 
     return rank < 0 ? column : Op.affine(column, { scale: 0, shift: (first.length - rank) * lift })
   })
   return Op.topK(Op.joinColumns(lifted), first.length + top)
+}
+
+/**
+ * What experts are ranked by, those outside a row's best groups far below all others. Ties between groups go to the lowest.
+ *
+ * Shapes: ranks [rows, experts] → the same; experts of a group stand side by side. No gradient.
+ */
+export const withinGroups = (ranks: Tensor.Tensor, { by, count, keep }: Groups): Tensor.Tensor => {
+  const [rows, experts] = ranks.shape as readonly [number, number], each = experts / count, ranked = Op.stopGradient(ranks)
+  const members = Op.view(ranked, [rows * count, each]), best = Op.gatherColumns(members, Op.topK(members, by === "max" ? 1 : 2)) // [rows · groups, 1 or 2]
+  const kept = Op.topK(Op.view(Op.sumColumns(best), [rows, count]), keep) // u32 [rows, keep]
+  const ones = Op.affine(Op.sliceColumns(ranked, 0, keep), { scale: 0, shift: 1 }) // [rows, keep]
+  const open = Op.view(Op.scatterColumns(ones, kept, count), [rows * count, 1]) // one where the group is kept
+  const mask = Op.view(each === 1 ? open : Op.joinColumns(Array.from({ length: each }, () => open)), [rows, experts])
+  return Op.add(Op.multiply(ranked, mask), Op.affine(mask, { scale: lift, shift: -lift })) // exact: x + 0, or 0 − lift
 }

@@ -51,12 +51,20 @@ export const naiveRoute = (router: Router, input: NaiveInput): Array<NaiveDecisi
       const spread = router.score.metric === "whitened" ? of("deviation") : centroid.map(() => 1)
       return -centroid.reduce((sum, w, c) => sum + ((seen[c]! - w) / spread[c]!) ** 2, 0) / router.score.temperature
     })
-    const exponents = logits.map((logit) => Math.exp(logit - Math.max(...logits))), sum = exponents.reduce((a, b) => a + b)
-    const probabilities = exponents.map((each) => each / sum)
-    const chosen = [...fixedOf(router.select), ...bestOf(router.select, logits)]
-    const weights = chosen.map((e) => probabilities[e]!), kept = chosen.map((e) => Math.exp(logits[e]! - Math.max(...chosen.map((other) => logits[other]!))))
     const norm = (values: ReadonlyArray<number>) => values.map((value) => value / values.reduce((a, b) => a + b))
-    const weighed = router.weight === "prob" ? weights : router.weight === "renorm" ? norm(weights) : norm(kept)
+    const exponents = logits.map((logit) => Math.exp(logit - Math.max(...logits)))
+    const raw = router.activation === "sigmoid" ? logits.map((logit) => 1 / (1 + Math.exp(-logit))) : norm(exponents), probabilities = norm(raw)
+    // what is chosen by: the logits' order is that of the probabilities, unless something is added to these
+    let ranks = router.correction === true ? raw.map((value, e) => value + tensors["correction"]![e]!) : router.groups === undefined ? logits : raw
+    if (router.groups !== undefined) {
+      const { by, count, keep } = router.groups, each = experts / count
+      const worth = Array.from({ length: count }, (_, g) => ranks.slice(g * each, (g + 1) * each).sort((a, b) => b - a).slice(0, by === "max" ? 1 : 2).reduce((a, b) => a + b))
+      const open = worth.map((_, g) => g).sort((a, b) => worth[b]! - worth[a]! || a - b).slice(0, keep)
+      ranks = ranks.map((value, e) => open.includes(Math.floor(e / each)) ? value : -Infinity)
+    }
+    const chosen = [...fixedOf(router.select), ...bestOf(router.select, ranks)]
+    const weights = chosen.map((e) => raw[e]!), kept = chosen.map((e) => Math.exp(logits[e]! - Math.max(...chosen.map((other) => logits[other]!))))
+    const weighed = (router.weight === "prob" ? weights : router.weight === "renorm" ? norm(weights) : norm(kept)).map((weight) => weight * (router.scale ?? 1))
     // a queue at each expert's door: who comes when its room is taken goes away
     const room = router.capacity === undefined ? Infinity : router.capacity.perExpert * chosen.length * tokens * (router.capacity.scope === "batch" ? batch : 1) / experts
     const dropped = chosen.map((e) => taken[e]!++ < room ? 0 : 1)

@@ -2,7 +2,6 @@ import { afterAll, beforeAll, describe, expect, jest, test } from "@jest/globals
 import { Random } from "@switchyard/core"
 import { type Device, plainDevice, Tensor } from "@switchyard/gpu"
 import fc from "fast-check"
-import type { Decision } from "./Decision.ts"
 import { naiveRoute } from "./naiveRoute.ts"
 import { devices, openDevice } from "./openDevice.ts"
 import { route } from "./route.ts"
@@ -31,8 +30,9 @@ const decide = async (device: Device.Service, router: Router.Router, numbers = x
   const tensors = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, Tensor.kept(shape, { label: name })]))
   const uploads = [{ tensor: input, data: numbers }, { tensor: given, data: scores }, ...Object.entries(tensors).map(([name, tensor]) => ({ tensor, data: numbersOf[name]! }))]
   const read = await runOnce(device, uploads, () => {
-    const { active: _, layer: __, dropped, features: ___, made: ____, ...decision } = route(router, input, { batch, tokens, experts, tensors, ...router.score.by === "likelihood" ? { scores: given } : {} })
-    return { ...decision, ...dropped === undefined ? {} : { dropped } } as Readonly<Record<Exclude<keyof Decision, "active" | "layer" | "dropped" | "features" | "made">, Tensor.Tensor>>
+    const { dropped, experts: chosen, load, logits, offsets, order, places, probabilities, weights } = route(router, input, { batch, tokens, experts, tensors, ...router.score.by === "likelihood" ? { scores: given } : {} })
+    const decided = { experts: chosen, load, logits, offsets, order, places, probabilities, weights }
+    return (dropped === undefined ? decided : { ...decided, dropped }) as typeof decided
   })
   return read as typeof read & { experts: Uint32Array; dropped?: Float32Array }
 }
@@ -82,8 +82,10 @@ describe("laws", () => {
   const any = fc.record({
     unit: fc.constantFrom<Router.Unit>({ of: "token" }, { of: "prefix", pool: "mean" }, { of: "prefix", pool: "decay", decay: 0.7 }, { of: "prefix", pool: "bank", decays: [1, 0.5], normalize: "rms" }, { of: "prefix", pool: "bank", decays: [0.9, 1, 0.2], normalize: "whitened" }),
     score: fc.constantFrom<Router.Score>({ by: "linear" }, { by: "mlp", inner: 5 }, { by: "distance", metric: "euclidean", temperature: 5 }, { by: "distance", metric: "whitened", temperature: 5 }, { by: "distance", metric: "cosine", temperature: 0.2 }),
-    select: fc.constantFrom(...selections), weight: fc.constantFrom<Router.Weight>("prob", "renorm", "softmaxKept")
-  })
+    select: fc.constantFrom(...selections), weight: fc.constantFrom<Router.Weight>("prob", "renorm", "softmaxKept"),
+    activation: fc.constantFrom("softmax" as const, "sigmoid" as const), correction: fc.constant(true as const), scale: fc.constantFrom(0.5, 2.5),
+    groups: fc.constantFrom<Router.Groups>({ count: 1, keep: 1, by: "max" }, { count: 3, keep: 3, by: "top2sum" })
+  }, { requiredKeys: ["unit", "score", "select", "weight"] }).filter(({ groups, select }) => groups === undefined || Router.kept(select, experts).top <= 4)
   test("any combination equals the loop", async () => {
     await fc.assert(fc.asyncProperty(any, async (router) => {
       const oracle = naive(router), found = await decide(plainDevice({ precision: "f64" }), router)
@@ -95,9 +97,9 @@ describe("laws", () => {
     await fc.assert(fc.asyncProperty(any, async (router) => {
       const { weights } = await decide(plainDevice({ precision: "f64" }), router), active = Router.active(router, experts)
       for (let row = 0; row < rows; row++) {
-        const sum = [...weights.subarray(row * active, (row + 1) * active)].reduce((a, b) => a + b)
-        if (router.weight !== "prob" || active === experts) expect(sum).toBeCloseTo(1, 12)
-        else expect(sum).toBeLessThan(1)
+        const sum = [...weights.subarray(row * active, (row + 1) * active)].reduce((a, b) => a + b) / (router.scale ?? 1)
+        if (router.weight !== "prob" || (active === experts && router.activation !== "sigmoid")) expect(sum).toBeCloseTo(1, 12)
+        else expect(sum).toBeLessThan(router.activation === "sigmoid" ? active : 1)
       }
     }), { numRuns: 15, seed: 2 })
   })
@@ -134,7 +136,7 @@ describe("laws", () => {
     expect((await decide(plainDevice(), Router.topK({ active: 2, weight: "renorm" }))).weights).toEqual((await decide(plainDevice(), Router.topK({ active: 2 }))).weights)
   })
   test("scope: nothing decided changes when rows outside it do", async () => {
-    await fc.assert(fc.asyncProperty(any, fc.integer({ min: 0, max: tokens - 2 }), async (router, at) => {
+    await fc.assert(fc.asyncProperty(any, fc.integer({ min: 0, max: tokens - 2 }), async (router: Router.Router, at) => {
       const before = await decide(plainDevice(), router)
       // everything but what row `at` of sequence 1 may read becomes something else
       const mayRead = (row: number) => Router.scope(router) === "token" ? row === tokens + at : row >= tokens && row <= tokens + at

@@ -6,7 +6,7 @@
  */
 import { Op, type Tensor } from "@switchyard/gpu"
 import { dropped } from "./capacity.ts"
-import { choose } from "./choose.ts"
+import { choose, withinGroups } from "./choose.ts"
 import type { Decision } from "./Decision.ts"
 import { pool } from "./pool.ts"
 import * as Router from "./Router.ts"
@@ -27,13 +27,39 @@ export const route = (router: Router.Router, x: Tensor.Tensor, options: RouteOpt
   const active = Router.active(router, count)
   if (active > count) throw new Error(`route: ${active} active experts of ${count} (axis experts)`)
   const { features, logits } = logitsOf(router, x, options)               // [rows, width], [rows, experts]
-  const probabilities = Op.softmax(logits)                                // [rows, experts]
-  const experts = choose(logits, router.select)                           // u32 [rows, active]
-  // p / Σ p over the kept is the softmax of the kept logits: one form for both, which no underflow can divide by zero
-  const wanted = router.weight === "prob" ? Op.gatherColumns(probabilities, experts) : Op.softmax(Op.gatherColumns(logits, experts)) // [rows, active]
+  const sigmoids = router.activation === "sigmoid" ? Op.map(logits, "sigmoid") : undefined // [rows, experts]
+  const probabilities = sigmoids === undefined ? Op.softmax(logits) : Op.divideRows(sigmoids, Op.affine(Op.sumColumns(sigmoids), { shift: least })) // [rows, experts]
+  const experts = choose(ranksOf(router, logits, sigmoids ?? probabilities, options), router.select) // u32 [rows, active]
+  const wanted = weightsOf(router, logits, sigmoids, probabilities, experts) // [rows, active]
   const over = router.capacity === undefined ? undefined : dropped(router.capacity, experts, wanted, { ...options, experts: count }) // [rows, active]
   const weights = over === undefined ? wanted : Op.multiply(wanted, Op.affine(over, { scale: -1, shift: 1 })) // a dropped visit adds nothing; the others' weights stay
-  return { layer, active, logits, probabilities, experts, weights, ...sorted(experts, count), ...over === undefined ? {} : { dropped: over }, ...features === undefined ? {} : { features } }
+  return { layer, active, logits, probabilities, ...sigmoids === undefined ? {} : { activation: "sigmoid" as const }, experts, weights, ...sorted(experts, count), ...over === undefined ? {} : { dropped: over }, ...features === undefined ? {} : { features } }
+}
+
+/** Keeps a sum of sigmoids that all vanish from dividing by zero, as DeepSeek's code does. */
+const least = 1e-20
+
+/** What experts are chosen by: their logits, or, where a correction or groups compare sums, the probabilities. Shapes: → [rows, experts]. */
+const ranksOf = (router: Router.Router, logits: Tensor.Tensor, probabilities: Tensor.Tensor, { experts, tensors }: RouteOptions): Tensor.Tensor => {
+  if (router.correction === undefined && router.groups === undefined) return logits
+  if (router.correction === true && tensors["correction"] === undefined) throw new Error("route: a router with a correction needs the tensor correction")
+  const ranks = router.correction === undefined ? Op.stopGradient(probabilities) : Op.addRow(Op.stopGradient(probabilities), Op.stopGradient(tensors["correction"]!))
+  const { groups } = router
+  if (groups === undefined) return ranks
+  if (experts % groups.count !== 0) throw new Error(`route: ${experts} experts in ${groups.count} groups (axis experts)`)
+  return withinGroups(ranks, groups)
+}
+
+/** The weights of the chosen. Shapes: experts u32 [rows, active], the others [rows, experts] → [rows, active]. */
+const weightsOf = ({ scale = 1, weight }: Router.Router, logits: Tensor.Tensor, sigmoids: Tensor.Tensor | undefined, probabilities: Tensor.Tensor, experts: Tensor.Tensor): Tensor.Tensor => {
+  const scaled = (weights: Tensor.Tensor) => scale === 1 ? weights : Op.affine(weights, { scale })
+  if (weight === "prob") return scaled(Op.gatherColumns(sigmoids ?? probabilities, experts))
+  if (weight === "renorm" && sigmoids !== undefined) {
+    const chosen = Op.gatherColumns(sigmoids, experts)
+    return scaled(Op.divideRows(chosen, Op.affine(Op.sumColumns(chosen), { shift: least })))
+  }
+  // p / Σ p over the kept is the softmax of the kept logits: one form for both, which no underflow can divide by zero
+  return scaled(Op.softmax(Op.gatherColumns(logits, experts)))
 }
 
 const logitsOf = (router: Router.Router, x: Tensor.Tensor, options: RouteOptions): { readonly logits: Tensor.Tensor; readonly features?: Tensor.Tensor } => {

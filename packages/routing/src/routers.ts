@@ -22,6 +22,10 @@ export const routers = {
   gshardCapacity: { router: Router.limited(Router.topK({ active: 2, weight: "renorm" }), { perExpert: 1, scope: "sequence" }), paper: "Lepikhin et al., GShard, 2020; a group of tokens is a sequence, and second choices queue with the first" },
   /** A shared expert for all tokens, probabilities as they are. */
   deepSeekMoE: { router: Router.shared({ shared: [0], active: 2 }), paper: "Dai et al., DeepSeekMoE, 2024; its shared expert has weight 1, ours its probability" },
+  /** Sigmoids chosen with a correction of the load, within the better half of the groups; weights that add to 2.5. */
+  deepSeekV3: { router: Router.sigmoid({ active: 2, groups: { count: 2, keep: 1, by: "top2sum" }, scale: 2.5 }), paper: "DeepSeek-AI, DeepSeek-V3, 2024; shared experts stand beside the router, in the model" },
+  /** Probabilities as they are, of the best two in the best groups. */
+  deepSeekV2: { router: { ...Router.topK({ active: 2, weight: "prob" }), groups: { count: 2, keep: 1, by: "max" } }, paper: "DeepSeek-AI, DeepSeek-V2, 2024: device-limited routing" },
   /** Every expert for every token. */
   soft: { router: Router.all(), paper: "Jacobs et al., Adaptive mixtures of local experts, 1991" },
   /** Cosine to learned directions, one expert. */
