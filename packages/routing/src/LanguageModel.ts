@@ -3,7 +3,7 @@
  * module gives it its feed-forwards (dense, dense with an adapter, mixture) and keeps the names of all tensors straight.
  */
 import { Model, Random, Weights } from "@switchyard/core"
-import { Decoder, type Device, Op, Tensor } from "@switchyard/gpu"
+import { Decoder, type Device, type KeyValueCache, Op, Tensor } from "@switchyard/gpu"
 import { Effect, Schema } from "effect"
 import type { Decision } from "./Decision.ts"
 import * as Expert from "./Expert.ts"
@@ -126,27 +126,47 @@ const isStack = (name: string): boolean => name.includes(".experts.")
 /** What a forward pass records: logits [rows, vocabulary], and one decision per layer of a mixture. */
 export interface Forward { readonly logits: Tensor.Tensor; readonly decisions: ReadonlyArray<Decision> }
 
-/** Records a forward pass. Shapes: ids u32 [rows]. Options: `tap` sees the decoder's named points. */
-export const forward = (self: LanguageModel, ids: Tensor.Tensor, options: { readonly tap?: Decoder.Tap | undefined } = {}): Forward => {
-  const { decoder, model, parameters, router } = self, form = model.feedForward, size = { batch: self.batch, tokens: self.tokens }
-  if (form.kind === "dense" || router === undefined) return { logits: Decoder.forward(decoder, ids, { ...size, adapters: adaptersOf(self), tap: options.tap }), decisions: [] }
+/** Options of a pass: `tap` sees the decoder's named points; with a `chunk` the rows go on from a cache, and the router's pools from `pools`: the state [2, batch, hidden] of a layer's pool. */
+export interface Pass {
+  readonly tap?: Decoder.Tap | undefined
+  readonly chunk?: KeyValueCache.Chunk | undefined
+  readonly pools?: ((layer: number, decay: number) => Tensor.Tensor) | undefined
+}
+
+/** Records a pass up to the final norm: states [rows, hidden] in place of logits. Shapes: ids u32 [rows]. */
+export const states = (self: LanguageModel, ids: Tensor.Tensor, options: Pass = {}): { readonly states: Tensor.Tensor; readonly decisions: ReadonlyArray<Decision> } => {
+  const { decoder, model, parameters, router } = self, { chunk, pools } = options, form = model.feedForward
+  const size = chunk === undefined ? { batch: self.batch, tokens: self.tokens } : { batch: chunk.cache.batch, tokens: chunk.tokens, chunk }
+  if (form.kind === "dense" || router === undefined) return { states: Decoder.states(decoder, ids, { ...size, adapters: adaptersOf(self), tap: options.tap }), decisions: [] }
   const beside = (x: Tensor.Tensor, layer: number, output: Tensor.Tensor): Tensor.Tensor => {
     const shared = Expert.sharedIn(parameters, form, layer)
     return shared === undefined ? output : Op.add(output, Mixture.shared(x, shared))
   }
   const run = (feedForward: (x: Tensor.Tensor, layer: number) => Tensor.Tensor, tap?: Decoder.Tap) =>
-    Decoder.forward(decoder, ids, { ...size, feedForward: (x, layer) => beside(x, layer, feedForward(x, layer)), tap })
-  const scores = router.score.by === "likelihood" && Router.scored(router, form.experts)
-    ? likelihoods(ids, { ...size, ...router.score, experts: form.experts, predict: (expert) => run((x, layer) => Mixture.alone(x, Expert.inLayer(parameters, form, layer), expert)) })
+    Decoder.states(decoder, ids, { ...size, feedForward: (x, layer) => beside(x, layer, feedForward(x, layer)), tap })
+  const byLikelihood = router.score.by === "likelihood" && Router.scored(router, form.experts)
+  if (chunk !== undefined && byLikelihood) throw new Error("LanguageModel.states: a router by likelihood keeps no state to go on from: Generation.carried refuses it")
+  const scores = byLikelihood && router.score.by === "likelihood"
+    ? likelihoods(ids, { ...size, ...router.score, experts: form.experts, predict: (expert) => Decoder.head(decoder, run((x, layer) => Mixture.alone(x, Expert.inLayer(parameters, form, layer), expert))) })
     : undefined
   const decisions: Array<Decision> = []
-  const logits = run((x, layer) => {
+  const normed = run((x, layer) => {
     const experts = Expert.inLayer(parameters, form, layer), tensors = routerTensors(self, layer)
-    const decision = decide(x, router, decisions, { ...size, layer, experts: form.experts, tensors, ...scores === undefined ? {} : { scores } })
+    const carried = chunk === undefined || pools === undefined ? undefined : { places: chunk.places, state: (decay: number) => pools(layer, decay) }
+    const decision = decide(x, router, decisions, { batch: size.batch, tokens: size.tokens, layer, experts: form.experts, tensors, carried, ...scores === undefined ? {} : { scores } })
     decisions.push(decision)
     return Mixture.mix(x, decision, experts)
   }, options.tap)
-  return { logits, decisions }
+  return { states: normed, decisions }
+}
+
+/** Logits of states. Shapes: x [rows, hidden] → [rows, vocabulary]. */
+export const head = (self: LanguageModel, x: Tensor.Tensor): Tensor.Tensor => Decoder.head(self.decoder, x, self.router === undefined ? adaptersOf(self) : undefined)
+
+/** Records a forward pass. Shapes: ids u32 [rows]. Options: `tap` sees the decoder's named points. */
+export const forward = (self: LanguageModel, ids: Tensor.Tensor, options: Pick<Pass, "tap"> = {}): Forward => {
+  const { decisions, states: x } = states(self, ids, options)
+  return { logits: head(self, x), decisions }
 }
 /** A layer's decision: its own, the one made before it, or the one it is told. */
 const decide = (x: Tensor.Tensor, router: Router.Router, before: ReadonlyArray<Decision>, options: RouteOptions & { readonly layer: number }): Decision => {

@@ -13,10 +13,14 @@ import * as Router from "./Router.ts"
 /** Keeps a state of zeros from being divided by zero. */
 const epsilon = 1e-6
 
-export const pool = (x: Tensor.Tensor, unit: Router.Unit, size: { readonly batch: number; readonly tokens: number }, tensors: Readonly<Record<string, Tensor.Tensor>> = {}): Tensor.Tensor => {
+/** Pools that go on from a kept state in place of beginning with the rows at hand: where each row stands (u32 [rows]) and the state [2, batch, hidden] of a pool. */
+export interface Carried { readonly places: Tensor.Tensor; readonly state: (decay: number) => Tensor.Tensor }
+
+export const pool = (x: Tensor.Tensor, unit: Router.Unit, size: { readonly batch: number; readonly tokens: number; readonly carried?: Carried | undefined }, tensors: Readonly<Record<string, Tensor.Tensor>> = {}): Tensor.Tensor => {
   if (unit.of === "token") return x
   const [rows, hidden] = x.shape as readonly [number, number], sequences = Op.view(x, [size.batch, size.tokens, hidden])
-  const pools = Router.decays(unit).map((decay) => Op.view(Op.prefixPool(sequences, { mean: true, decay }), [rows, hidden])) // [rows, hidden] each
+  const along = (decay: number) => size.carried === undefined ? Op.prefixPool(sequences, { mean: true, decay }) : Op.cachedPool(sequences, size.carried.places, size.carried.state(decay), { mean: true, decay })
+  const pools = Router.decays(unit).map((decay) => Op.view(along(decay), [rows, hidden])) // [rows, hidden] each
   const side = (parts: ReadonlyArray<Tensor.Tensor>) => parts.length === 1 ? parts[0]! : Op.joinColumns(parts) // [rows, width]
   if (unit.normalize === undefined) return side(pools)
   if (unit.normalize === "rms") return side(pools.map((each) => Op.divideRows(each, Op.map(Op.affine(Op.dotRows(each, each), { scale: 1 / hidden, shift: epsilon }), "sqrt"))))

@@ -8,7 +8,7 @@ import { Op, type Tensor } from "@switchyard/gpu"
 import { dropped } from "./capacity.ts"
 import { choose, withinGroups } from "./choose.ts"
 import type { Decision } from "./Decision.ts"
-import { pool } from "./pool.ts"
+import { type Carried, pool } from "./pool.ts"
 import * as Router from "./Router.ts"
 import { score } from "./score.ts"
 
@@ -20,6 +20,8 @@ export interface RouteOptions {
   /** The layer's router tensors, as `Router.tensors` names them. */
   readonly tensors: Readonly<Record<string, Tensor.Tensor>>
   readonly scores?: Tensor.Tensor
+  /** The pools of a generation in progress. */
+  readonly carried?: Carried | undefined
 }
 
 export const route = (router: Router.Router, x: Tensor.Tensor, options: RouteOptions): Decision => {

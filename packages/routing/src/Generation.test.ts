@@ -1,0 +1,71 @@
+/** Mixtures go on from a cache as the whole text says; routers that cannot are refused by name. */
+import { describe, expect, jest, test } from "@jest/globals"
+import { Checkpoint, Model, Random, Tokenizer, Weights } from "@switchyard/core"
+import { Device, Generate, plainDevice, Tensor } from "@switchyard/gpu"
+import { Effect, Layer } from "effect"
+import * as Generation from "./Generation.ts"
+import { devices } from "./openDevice.ts"
+import * as Router from "./Router.ts"
+
+jest.setTimeout(60_000) // kernels compile on the processor, and processors are shared
+
+const experts = 4, hidden = 16, window = 32
+const base: Model.Model = {
+  family: "switchyard", vocabulary: 260, hidden, layers: 2, heads: 4, keyValueHeads: 2, headSize: 4, contextLength: window,
+  normEpsilon: 1e-5, ropeTheta: 10_000, tiedEmbeddings: true, feedForward: { kind: "dense", inner: 12 }, extra: {}
+}
+const mixture = (router: Router.Router, expert: Model.Expert = { kind: "full" }): Model.Model => ({
+  ...base, feedForward: { kind: "mixture", inner: 12, experts, active: Router.active(router, experts), expert, router, routerTensors: Router.tensors(router, { experts, hidden }), ...router.depth?.decide === "once" ? { routerLayers: [router.depth.layer] } : {} }
+})
+const checkpointOf = (model: Model.Model) => Checkpoint.make({
+  model, tokenizer: Tokenizer.bytes(),
+  weights: Weights.fromMemory(Object.fromEntries(Model.tensors(model).map(({ name, shape }) => [name, { shape, data: Random.fillNormal(Random.make(9, name), new Float32Array(Tensor.size(shape)), /norm$|deviation$/.test(name) ? { mean: 1, deviation: 0.1 } : { deviation: 0.5 }) }])))
+})
+const text = (seed: number, length: number) => Array.from(Random.fillUnsigned(Random.make(seed, "text"), new Uint32Array(length)), (word) => word % 256)
+const farthest = (a: Float32Array, b: Float32Array) => a.reduce((most, value, at) => Math.max(most, Math.abs(value - b[at]!)), 0)
+const models: Readonly<Record<string, Model.Model>> = {
+  dense: base,
+  "two of the experts by token": mixture(Router.topK({ active: 2 })),
+  "low-rank experts by a pooled prefix": mixture(Router.prefix({ active: 2 }), { kind: "lowRank", rank: 2, scale: 1.5 }),
+  "centroids of a fading prefix": mixture(Router.prototypes({ active: 1, unit: { of: "prefix", pool: "decay", decay: 0.7 } })),
+  "one decision for all layers, by two pools": mixture({ ...Router.topK({ active: 2 }), unit: { of: "prefix", pool: "bank", decays: [1, 0.5], normalize: "rms" }, depth: { decide: "once", layer: 0 } })
+}
+
+describe.each(devices.filter(({ name }) => name !== "plain, f64"))("on $name", ({ layer, name }) => {
+  test.each(name === "software" ? ["low-rank experts by a pooled prefix"] : Object.keys(models))("%s: rows of a cache are what the whole text gives", (which) => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+    const checkpoint = checkpointOf(models[which]!)
+    const cached = yield* Generation.open(checkpoint, { batch: 2, window, chunk: 8 }), whole = yield* Generation.open(checkpoint, { window, cache: false })
+    const held = [text(1, 11), text(2, 3)]
+    const check = (rows: Parameters<typeof cached.advance>[0]) => Effect.gen(function*() {
+      const logits = yield* cached.advance(rows)
+      for (const [at, { row }] of rows.entries()) expect(farthest(logits[at]!, (yield* whole.advance([{ row: 0, ids: held[row]!, fresh: true }]))[0]!)).toBeLessThan(1e-4)
+    })
+    yield* check(held.map((ids, row) => ({ row, ids, fresh: true })))
+    for (const rows of [[0, 1], [1], [0, 1]]) {
+      for (const row of rows) held[row] = [...held[row]!, 40 + row]
+      yield* check(rows.map((row) => ({ row, ids: [40 + row], fresh: false })))
+    }
+    held[0] = text(3, 5) // the row's pool begins anew with it
+    yield* check([{ row: 0, ids: held[0], fresh: true }])
+  })).pipe(Effect.provide(layer()))))
+})
+
+const plain = Layer.succeed(Device.Device, Device.Device.of(plainDevice()))
+const opened = (router: Router.Router, options: Generation.Options) => Effect.runPromise(Effect.scoped(Effect.asVoid(Generation.open(checkpointOf(mixture(router)), options))).pipe(Effect.provide(plain)))
+test("a router by likelihood is refused with a cache, and runs without; one with a capacity is refused", async () => {
+  await expect(opened(Router.likelihood(), { window })).rejects.toThrow(/score: scores by likelihood run every expert.*cache: false/)
+  await opened(Router.likelihood(), { window, cache: false })
+  for (const cache of [true, false]) await expect(opened(Router.limited(Router.topK({ active: 2 }), { perExpert: 1, scope: "sequence" }), { window, cache })).rejects.toThrow(/capacity/)
+})
+test("a sampled answer of a mixture is the same alone and beside others", () => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+  const checkpoint = checkpointOf(models["low-rank experts by a pooled prefix"]!), options = { maximum: 8, temperature: 1, seed: 5 }, prompts = ["a man", "the", "of two cities"]
+  const together = yield* Generate.answers(yield* Generation.open(checkpoint, { batch: 3 }), checkpoint.tokenizer, prompts, options), alone = yield* Generation.open(checkpoint)
+  for (const [first, prompt] of prompts.entries()) expect(yield* Generate.run(alone, checkpoint.tokenizer, prompt, { ...options, first })).toEqual(together[first])
+})).pipe(Effect.provide(plain))))
+test("an answer ends at the tokenizer's eos and those of generation_config.json", async () => {
+  const checkpoint = checkpointOf(base), file = (json: string) => ({ ...checkpoint, sideFiles: { "generation_config.json": new TextEncoder().encode(json) } })
+  expect(await Effect.runPromise(Generation.stopIds(checkpoint))).toEqual([257])
+  expect(await Effect.runPromise(Generation.stopIds(file("{\"eos_token_id\": [257, 7]}")))).toEqual([257, 7])
+  expect(await Effect.runPromise(Generation.stopIds(file("{}")))).toEqual([257])
+  for (const json of ["{", "{\"eos_token_id\": \"x\"}", "[]"]) await expect(Effect.runPromise(Generation.stopIds(file(json)))).rejects.toThrow(/generation_config.json/)
+})

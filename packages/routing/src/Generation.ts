@@ -1,0 +1,81 @@
+/**
+ * Generation from a checkpoint, dense or mixture: gpu's generator over this model, with what its routers carry from token to token. Pools over
+ * the text so far go on from a kept sum; a decision about a token is the one that the whole text would have given.
+ *
+ * A router that cannot go on this way is refused by name, never run differently.
+ */
+import { type Checkpoint, Family, StrictJson } from "@switchyard/core"
+import { Decoder, Device, Generator, KeyValueCache, Op, Tensor } from "@switchyard/gpu"
+import { Effect, type Scope } from "effect"
+import * as LanguageModel from "./LanguageModel.ts"
+import * as Router from "./Router.ts"
+
+/** Options: rows that go on side by side (1), tokens that each can hold (the model's context, at most 2048), `cache: false` runs the whole window for each token. */
+export interface Options {
+  readonly batch?: number
+  readonly window?: number
+  readonly cache?: boolean
+  readonly router?: Router.Router
+  /** Tokens of each row that a prompt's pass takes at most. */
+  readonly chunk?: number
+}
+
+const known: Readonly<Record<keyof Router.Router, true>> = { unit: true, score: true, select: true, weight: true, capacity: true, depth: true }
+
+/** The router, where what it decides about a token follows from that token and a state of the text before. Fails: `RouterError` for one with a capacity, and one by likelihood, which runs every expert on the whole text. */
+export const carried = (router: Router.Router, experts: number, at = "router"): Effect.Effect<Router.Unlimited, Router.RouterError> => Effect.gen(function*() {
+  const isolated = yield* Router.isolated(router, at), other = Object.keys(router).find((key) => !Object.hasOwn(known, key))
+  if (other !== undefined) return yield* new Router.RouterError({ at: `${at}.${other}`, problem: "it is not known how this goes on from token to token", remedy: "Generate with { cache: false }." })
+  if (router.score.by === "likelihood" && Router.scored(router, experts)) {
+    return yield* new Router.RouterError({ at: `${at}.score`, problem: "scores by likelihood run every expert on the whole text, of which no state is kept", remedy: "Generate with { cache: false }." })
+  }
+  return isolated
+})
+
+/** A generator over a model on an arena, for as long as the scope lasts. Fails: `RouterError` where the router cannot go on from a cache, or lets the other rows in. */
+export const make = (arena: Device.Arena, self: LanguageModel.LanguageModel, options: { readonly replicas?: number } & Omit<Options, "router"> = {}): Effect.Effect<Generator.Generator, Router.RouterError | Device.Failure, Scope.Scope> => Effect.gen(function*() {
+  const { batch = self.batch, cache = true, window = self.tokens } = options, { router } = self, form = self.model.feedForward
+  if (window > self.tokens) throw new Error(`Generation.make: a window of ${window} tokens, but the model was made for ${self.tokens}`)
+  if (!cache) {
+    if (router !== undefined) yield* Router.isolated(router, "the model's router")
+    const whole = { ...self, batch, tokens: window }
+    yield* Decoder.prepare(arena, self.decoder, { batch, tokens: window })
+    return yield* Generator.recomputing(arena, { ...options, batch, window, forward: (ids, last) => LanguageModel.head(self, Op.gatherRows(LanguageModel.states(whole, ids).states, last)) })
+  }
+  if (router !== undefined && form.kind === "mixture") yield* carried(router, form.experts, "the model's router")
+  const pools = new Map<string, Tensor.Tensor>()
+  const poolOf = (layer: number, decay: number): Tensor.Tensor => {
+    const key = `${layer} ${decay}`, before = pools.get(key)
+    if (before !== undefined) return before
+    const made = Tensor.kept([2, batch, self.model.hidden], { label: `cache.${layer}.pool` })
+    pools.set(key, made)
+    return made
+  }
+  yield* Effect.addFinalizer(() => Effect.ignore(arena.free([...pools.values()])))
+  return yield* Generator.make(arena, {
+    states: (ids, chunk) => LanguageModel.states(self, ids, { chunk, pools: poolOf }).states,
+    head: (x) => LanguageModel.head(self, x)
+  }, { ...options, cache: KeyValueCache.make(self.model, { batch, capacity: window }) })
+})
+
+/** The ids that end an answer: the tokenizer's eos, and those of the checkpoint's generation_config.json. Fails: `ConfigError` when that file is not what it should be. */
+export const stopIds = (checkpoint: Checkpoint.Any): Effect.Effect<ReadonlyArray<number>, Family.ConfigError> => Effect.suspend(() => {
+  const file = checkpoint.sideFiles["generation_config.json"], own = checkpoint.tokenizer.eos === undefined ? [] : [checkpoint.tokenizer.eos]
+  if (file === undefined) return Effect.succeed(own)
+  const wrong = (problem: string) => Effect.fail(new Family.ConfigError({ file: "generation_config.json", key: "eos_token_id", problem, remedy: "correct the file, or remove it" }))
+  try {
+    const config = StrictJson.parse(new TextDecoder().decode(file)), given = config instanceof Map ? [config.get("eos_token_id") ?? []].flat() : undefined
+    return given?.every((id) => typeof id === "number") === true ? Effect.succeed([...new Set([...own, ...given as ReadonlyArray<number>])]) : wrong("it is not a number or a list of numbers")
+  } catch (error) {
+    return wrong((error as Error).message)
+  }
+})
+
+/** A checkpoint loaded on the device there is, ready to generate for as long as the scope lasts. Fails: as `make` and as loading a model does. */
+export const open = Effect.fn("Generation.open")(function*(checkpoint: Checkpoint.Any, options: Options = {}) {
+  const { batch = 1, router, window = Math.min(checkpoint.model.contextLength, 2048) } = options
+  const device = yield* Device.Device, arena = yield* device.arena
+  const self = yield* LanguageModel.make(checkpoint.model, { batch, tokens: window, ...router === undefined ? {} : { router } })
+  yield* LanguageModel.load(arena, self, checkpoint.weights)
+  return yield* make(arena, self, { ...options, batch, window, replicas: device.replicas })
+})
