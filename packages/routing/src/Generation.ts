@@ -20,7 +20,7 @@ export interface Options {
   readonly chunk?: number
 }
 
-const known: Readonly<Record<keyof Router.Router, true>> = { unit: true, score: true, select: true, weight: true, capacity: true, depth: true }
+const known: Readonly<Record<keyof Router.Router, true>> = { unit: true, score: true, select: true, weight: true, capacity: true, depth: true, activation: true, correction: true, groups: true, scale: true }
 
 /** The router, where what it decides about a token follows from that token and a state of the text before. Fails: `RouterError` for one with a capacity, and one by likelihood, which runs every expert on the whole text. */
 export const carried = (router: Router.Router, experts: number, at = "router"): Effect.Effect<Router.Unlimited, Router.RouterError> => Effect.gen(function*() {
