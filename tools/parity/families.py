@@ -1,6 +1,6 @@
 """Model families as transformers computes them, in both directions.
 
-    python3 tools/parity/families.py                 makes packages/routing/src/fixtures/families: tiny random models, saved as transformers saves them
+    python3 tools/parity/families.py [NAME …]        makes packages/routing/src/fixtures/families: tiny random models, saved as transformers saves them
     python3 tools/parity/families.py --back FOLDER   loads what tools/parity/families.ts wrote there: no key missing, unexpected or misshapen, the same logits
                                                      (also under transformers 4.57)
 
@@ -22,6 +22,10 @@ MIXTURE = TINY | dict(num_experts=4, num_experts_per_tok=2)
 EXPERT = MIXTURE | dict(moe_intermediate_size=12, head_dim=4)
 PLAIN = dict(rope_type="default", rope_theta=10000.0)
 # waves of 5.1, 1.6, 0.5 and 0.2 turns in the original context: kept, interpolated, divided, divided
+YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, beta_fast=4.0, beta_slow=1.0, original_max_position_embeddings=8)
+LONGROPE = dict(rope_type="longrope", rope_theta=10000.0, short_factor=[1.0, 1.3, 1.9], long_factor=[1.1, 2.0, 3.5])
+PHI3 = TINY | dict(num_attention_heads=2, num_key_value_heads=1, hidden_size=16)
+GEMMA = TINY | dict(num_hidden_layers=3, head_dim=6, query_pre_attn_scalar=9, sliding_window=4, tie_word_embeddings=True)
 LLAMA3 = dict(rope_type="llama3", rope_theta=100.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32)
 
 # name → transformers' prefix, what differs from PLAIN
@@ -35,6 +39,15 @@ MODELS = {
     "qwen2-window": ("Qwen2", TINY | dict(use_sliding_window=True, sliding_window=3, max_window_layers=0)),
     "qwen3": ("Qwen3", TINY | dict(head_dim=8)),
     "smollm3": ("SmolLM3", TINY | dict(num_hidden_layers=4, hidden_size=8, intermediate_size=12, no_rope_layers=[1, 0, 1, 0])),
+    "llama-yarn": ("Llama", TINY | dict(head_dim=8, rope_parameters=YARN)),
+    "qwen3-yarn": ("Qwen3", TINY | dict(head_dim=12, rope_parameters=YARN | dict(truncate=False, mscale=0.7, mscale_all_dim=0.4))),
+    "qwen2-layers": ("Qwen2", TINY | dict(num_hidden_layers=3, use_sliding_window=True, sliding_window=3, max_window_layers=1)),
+    "phi3": ("Phi3", PHI3 | dict(sliding_window=5, rope_parameters=PLAIN | dict(partial_rotary_factor=0.5))),
+    "phi3-short": ("Phi3", PHI3 | dict(original_max_position_embeddings=16, rope_parameters=LONGROPE | dict(partial_rotary_factor=0.75))),
+    "phi3-long": ("Phi3", PHI3 | dict(original_max_position_embeddings=4, rope_parameters=LONGROPE | dict(partial_rotary_factor=0.75))),
+    "gemma2": ("Gemma2", GEMMA | dict(attn_logit_softcapping=3.0, final_logit_softcapping=5.0)),
+    "gemma3": ("Gemma3", GEMMA | dict(layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+                                      rope_parameters=dict(full_attention=dict(rope_type="linear", factor=8.0, rope_theta=1000000.0), sliding_attention=PLAIN))),
     "mixtral": ("Mixtral", {k: v for k, v in MIXTURE.items() if k != "num_experts"} | dict(num_local_experts=4, head_dim=4, intermediate_size=12, sliding_window=6)),
     "olmoe": ("Olmoe", MIXTURE | dict(intermediate_size=12)),
     "olmoe-renormalised": ("Olmoe", MIXTURE | dict(intermediate_size=12, norm_topk_prob=True)),
@@ -46,7 +59,7 @@ FUSED = {"olmoe", "qwen2-moe", "qwen3-moe"}
 
 def make(name):
     prefix, given = MODELS[name]
-    config = getattr(transformers, f"{prefix}Config")(**(dict(rope_parameters=PLAIN, tie_word_embeddings=False) | given), attn_implementation="eager", experts_implementation="eager")
+    config = getattr(transformers, f"{prefix}TextConfig" if prefix == "Gemma3" else f"{prefix}Config")(**(dict(rope_parameters=PLAIN, tie_word_embeddings=False) | given), attn_implementation="eager", experts_implementation="eager")
     torch.manual_seed(sum(map(ord, name)))
     model = getattr(transformers, f"{prefix}ForCausalLM")(config).double().eval()
     with torch.no_grad():
@@ -79,9 +92,9 @@ def tokenizer(folder, size):
     (folder / "tokenizer_config.json").write_text(json.dumps(dict(tokenizer_class="PreTrainedTokenizerFast", bos_token="<s>", unk_token="<s>")))
 
 
-def fixtures():
-    shutil.rmtree(OUT, ignore_errors=True)
-    for name in MODELS:
+def fixtures(names):
+    for name in names:
+        shutil.rmtree(OUT / name, ignore_errors=True)
         model, folder = make(name), OUT / name
         generator, cases = torch.Generator().manual_seed(5), []
         for length in LENGTHS:
@@ -125,6 +138,7 @@ def back(root):
 
 
 arguments = argparse.ArgumentParser()
+arguments.add_argument("names", nargs="*")
 arguments.add_argument("--back", type=pathlib.Path)
 given = arguments.parse_args()
-back(given.back) if given.back else fixtures()
+back(given.back) if given.back else fixtures(given.names or list(MODELS))

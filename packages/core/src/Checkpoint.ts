@@ -22,6 +22,7 @@ import * as hubCheckpoint from "./hubCheckpoint.ts"
 import { commitOf, neither } from "./hubFetch.ts"
 import * as Model from "./Model.ts"
 import { modelCard } from "./modelCard.ts"
+import { type Pack, pack, packsOf } from "./packedTensors.ts"
 import { readConfigFile } from "./readConfigFile.ts"
 import * as Safetensors from "./Safetensors.ts"
 import * as Stage from "./Stage.ts"
@@ -177,13 +178,18 @@ const writeInto = (checkpoint: Any, folder: string, { dtype, families = Family.f
   Effect.gen(function*() {
     const { model, weights, tokenizer, lineage, sideFiles } = checkpoint
     const layout = yield* Family.choose(model, asked, families), family = Family.find(layout, families)
-    const canonical = new Map<string, string>()
-    const planned = Model.tensors(model).map(({ name, shape }) => {
-      const inFile = family === undefined ? name : Family.toFile(family, name)!, stored = weights.infos.get(name)!.dtype
+    const canonical = new Map<string, string>(), packs = family === undefined ? new Map<string, Pack>() : packsOf(family, model)
+    const dtypeOf = (name: string) => {
+      const stored = weights.infos.get(name)!.dtype
+      return dtype ?? (Dtype.isEight(stored) ? family === undefined ? stored : "BF16" as const : Dtype.isFloat(stored) ? stored : "F32" as const)
+    }
+    const planned = Model.tensors(model).filter(({ name }) => family === undefined || Family.packedIn(family, name) === undefined).map(({ name, shape }) => {
+      const inFile = family === undefined ? name : Family.toFile(family, name)!
       canonical.set(inFile, name)
-      return { name: inFile, shape, dtype: dtype ?? (Dtype.isEight(stored) ? family === undefined ? stored : "BF16" as const : Dtype.isFloat(stored) ? stored : "F32" as const) }
+      return { name: inFile, shape, dtype: dtypeOf(name) }
     })
-    yield* Safetensors.writeFolder(folder, planned, (name) => weights.read(canonical.get(name)!), shardBytes === undefined ? {} : { shardBytes })
+    const packed = [...packs.values()].map(({ file, members, shape }) => ({ name: file, shape, dtype: dtypeOf(members[0]!.name) }))
+    yield* Safetensors.writeFolder(folder, [...planned, ...packed], (name) => canonical.has(name) ? weights.read(canonical.get(name)!) : pack(weights, packs.get(name)!), shardBytes === undefined ? {} : { shardBytes })
     const config = Family.writeConfig(layout, model, Dtype.isEight(planned[0]!.dtype) ? "BF16" : planned[0]!.dtype, families)
     yield* layout === Family.own ? File.writeJson(join(folder, "config.json"), config) : File.write(join(folder, "config.json"), configText(config))
     yield* File.writeJson(join(folder, lineageFile), { format: 1, lineage })

@@ -5,8 +5,9 @@
  */
 import { Effect, Schema } from "effect"
 import * as Model from "./Model.ts"
-import { families, type Family, type Field, own, type Size } from "./families.ts"
-import { type Config, object, obstacles, readAttention, readMixture, readRope, same, writeAttention, writeMixture, writeRope } from "./familyFeatures.ts"
+import { families, type Family, type Field, own, type Packed, type Size } from "./families.ts"
+import { type Config, obstacles, readAttention, readBlock, readMixture, same, writeAttention, writeBlock, writeMixture } from "./familyFeatures.ts"
+import { readRope, ropeOf, writeRope } from "./familyRope.ts"
 import type { Plain } from "./StrictJson.ts"
 import { nearest } from "./Weights.ts"
 
@@ -78,6 +79,12 @@ export const alternative = (family: Family, canonical: string): { readonly file:
   return row === undefined ? undefined : { ...row, file: substitute(row.file, numbers), expert: Number(numbers["e"] ?? 0) }
 }
 
+/** The pack that a canonical tensor stands in, which of its parts it is, and of which expert; undefined where it stands alone. */
+export const packedIn = (family: Family, canonical: string): { readonly file: string; readonly row: Packed; readonly part: number; readonly expert: number | undefined } | undefined => {
+  const [pattern, numbers] = abstract(canonical), row = family.packed?.find(({ of }) => of.includes(pattern))
+  return row === undefined ? undefined : { file: substitute(row.file, numbers), row, part: row.of.indexOf(pattern), expert: numbers["e"] === undefined ? undefined : Number(numbers["e"]) }
+}
+
 /** Whether a file's tensor follows from the config and need not be read. */
 export const isRecomputed = (family: Family, file: string): boolean => family.recomputed.some((pattern) => match(pattern, file) !== undefined)
 
@@ -136,7 +143,7 @@ const readRow = (file: string, config: Config, table: Table): Model.Model => {
   if (Array.isArray(architectures) && architectures.length > 0 && !architectures.includes(family.architecture)) {
     fail("architectures", `${JSON.stringify(architectures)} contradicts model_type ${JSON.stringify(type)}`, `a ${type} with a language head is a ${family.architecture}`)
   }
-  const rope = object(config["rope_parameters"])
+  const rope = ropeOf(config["rope_parameters"])
   const numbers = new Map<Field, number>()
   const read = ({ field, keys, missing }: Size): number => {
     const given = [...keys.map((key) => [key, config[key]] as const), ...field === "ropeTheta" ? [["rope_parameters.rope_theta", rope?.["rope_theta"]] as const] : []].filter(([, value]) => value !== undefined && value !== null)
@@ -163,7 +170,7 @@ const readRow = (file: string, config: Config, table: Table): Model.Model => {
     if (value !== undefined && value !== null && !same(value, only)) fail(key, `${JSON.stringify(value)} is not computed by our decoder, only ${JSON.stringify(only)} is`, "use a model without it")
   }
   const reading = { config, used, number, fail }
-  const attention = readAttention(reading, family), ropeScaling = readRope(reading)
+  const attention = readAttention(reading, family), ropeScaling = readRope(reading, family), block = readBlock(reading, family)
   const tied = config["tie_word_embeddings"] ?? family.tied ?? false
   if (typeof tied !== "boolean") return fail("tie_word_embeddings", `${JSON.stringify(tied)} is not true or false`, "correct the value")
   if (config["dtype"] !== undefined && config["torch_dtype"] !== undefined && config["dtype"] !== config["torch_dtype"]) fail("dtype", `it contradicts torch_dtype ${JSON.stringify(config["torch_dtype"])}`, "keep one of the two")
@@ -172,7 +179,7 @@ const readRow = (file: string, config: Config, table: Table): Model.Model => {
     family: family.name,
     vocabulary: number("vocabulary"), hidden: number("hidden"), layers: number("layers"), heads: number("heads"), keyValueHeads: number("keyValueHeads"),
     headSize: number("headSize"), contextLength: number("contextLength"), normEpsilon: number("normEpsilon"), ropeTheta: number("ropeTheta"), tiedEmbeddings: tied,
-    ...attention === undefined ? {} : { attention }, ...ropeScaling === undefined ? {} : { ropeScaling },
+    ...attention === undefined ? {} : { attention }, ...ropeScaling === undefined ? {} : { ropeScaling }, ...block,
     feedForward: family.router === undefined ? { kind: "dense", inner: number("inner") } : readMixture(reading, family.router),
     extra: Object.fromEntries(Object.entries(config).filter(([key]) => !used.has(key))) as Model.Model["extra"]
   })
@@ -194,7 +201,8 @@ export const writeConfig = (layout: string, model: Model.Model, dtype: "F32" | "
     ...Object.fromEntries(family.sizes.map(({ field, keys }) => [keys[0], values[field]])),
     ...Object.fromEntries(Object.entries(family.fixed).filter(([key]) => key !== "partial_rotary_factor")),
     ...writeAttention(family.attention ?? {}, model),
-    ...writeRope(model.ropeScaling),
+    ...writeBlock(family, model),
+    ...writeRope(family, model),
     ...family.router === undefined || form.kind === "dense" ? {} : writeMixture(family.router, form),
     tie_word_embeddings: model.tiedEmbeddings,
     torch_dtype: torch

@@ -28,31 +28,56 @@ export const Mixture = Schema.Struct({
   shared: Schema.optionalKey(Schema.Struct({ inner: size, gate: Schema.Boolean }))
 })
 
+const positive = Schema.Finite.check(Schema.isGreaterThan(0))
+const layerNumbers = Schema.Array(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)))
+const flag = Schema.optionalKey(Schema.Boolean)
+
 /**
- * What attention has besides its four matrices. `bias` on query, key and value; `norms` of query and key before rotation, each head by itself or
- * the whole width at once; `window`, how many tokens back it sees, its own included; `noRope`, the layers that do not rotate. Left out means without.
+ * What attention has besides its four matrices; left out means without.
+ *
+ * `bias` on query, key and value, `outputBias` on the output; `norms` of query and key before rotation, each head by itself or the whole width at once;
+ * `window`, how many tokens back it sees, its own included, and `global`, the layers that see everything all the same; `noRope`, the layers that do not rotate;
+ * `rotated`, how many of a head's first numbers rotate; `localTheta`, that of the layers with a window, whose positions are never scaled; `scale` of the scores
+ * (1 / √headSize); `softCap`: scores become cap · tanh(score / cap); `sinks`: a learned score for each head that takes its share of the softmax and gives nothing.
  */
 export const Attention = Schema.Struct({
-  bias: Schema.optionalKey(Schema.Boolean), norms: Schema.optionalKey(Schema.Literals(["head", "width"])), window: Schema.optionalKey(size),
-  noRope: Schema.optionalKey(Schema.Array(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))))
+  bias: flag, outputBias: flag, norms: Schema.optionalKey(Schema.Literals(["head", "width"])), window: Schema.optionalKey(size), global: Schema.optionalKey(layerNumbers),
+  noRope: Schema.optionalKey(layerNumbers), rotated: Schema.optionalKey(size), localTheta: Schema.optionalKey(positive), scale: Schema.optionalKey(positive),
+  softCap: Schema.optionalKey(positive), sinks: flag
 })
 
-const positive = Schema.Finite.check(Schema.isGreaterThan(0))
 /**
- * How rotary frequencies differ from theta^(−2i/headSize): all divided by `factor`, or as Llama 3.1 does: waves longer than
- * originalContext / lowFrequency divided, those shorter than originalContext / highFrequency kept, the ones between interpolated.
+ * How rotary frequencies differ from theta^(−2i/headSize). linear: all divided by `factor`. llama3: waves longer than originalContext / lowFrequency divided,
+ * those shorter than originalContext / highFrequency kept, the ones between interpolated. yarn: those that turn less than `slow` times in the original context
+ * divided, those that turn more than `fast` times kept, and cosines and sines times a magnitude that grows with the factor's logarithm, unless `magnitude` says
+ * which (`weight`, `weightAll`: of the logarithm in its numerator and denominator). longrope: each divided by its own number, of `long` where the decoder is made for more
+ * positions than the original context, else of `short`. `factor` of longrope: contextLength / originalContext when left out. Papers: Peng et al. 2023; Ding et al. 2024.
  */
 export const RopeScaling = Schema.Union([
   Schema.Struct({ kind: Schema.Literal("linear"), factor: positive }),
-  Schema.Struct({ kind: Schema.Literal("llama3"), factor: positive, lowFrequency: positive, highFrequency: positive, originalContext: size })
+  Schema.Struct({ kind: Schema.Literal("llama3"), factor: positive, lowFrequency: positive, highFrequency: positive, originalContext: size }),
+  Schema.Struct({
+    kind: Schema.Literal("yarn"), factor: positive, originalContext: size, fast: positive, slow: positive, whole: Schema.Boolean,
+    magnitude: Schema.optionalKey(positive), weight: Schema.optionalKey(positive), weightAll: Schema.optionalKey(positive)
+  }),
+  Schema.Struct({ kind: Schema.Literal("longrope"), short: Schema.Array(positive), long: Schema.Array(positive), originalContext: size, factor: Schema.optionalKey(positive), magnitude: Schema.optionalKey(positive) })
 ])
 
-/** A description of a decoder. Units: contextLength in tokens; the others are counts. `extra`: keys of config.json that are carried, not interpreted. */
+/** The inner function of a feed-forward, down(f(gate x) · up x); silu when a model says nothing. geluTanh: gelu in its tanh form. */
+export const Activation = Schema.Struct({ kind: Schema.Literal("geluTanh") })
+
+/**
+ * A description of a decoder. Units: contextLength in tokens; the others are counts. `extra`: keys of config.json that are carried, not interpreted.
+ *
+ * `outputNorms`: attention and feed-forward pass a second norm before they are added to the stream; `shiftedGains`: norms multiply by 1 + gain; `embeddingScale`:
+ * embeddings are multiplied by it; `logitCap`: logits become cap · tanh(logit / cap).
+ */
 export const Model = Schema.Struct({
   family: Schema.String,
   vocabulary: size, hidden: size, layers: size, heads: size, keyValueHeads: size, headSize: size, contextLength: size,
   normEpsilon: Schema.Finite, ropeTheta: Schema.Finite, tiedEmbeddings: Schema.Boolean,
-  attention: Schema.optionalKey(Attention), ropeScaling: Schema.optionalKey(RopeScaling),
+  attention: Schema.optionalKey(Attention), ropeScaling: Schema.optionalKey(RopeScaling), activation: Schema.optionalKey(Activation),
+  outputNorms: flag, shiftedGains: flag, embeddingScale: Schema.optionalKey(positive), logitCap: Schema.optionalKey(positive),
   feedForward: Schema.Union([Dense, Mixture]),
   extra: Schema.Record(Schema.String, Schema.Json)
 })
@@ -62,6 +87,7 @@ export type Mixture = typeof Mixture.Type
 export type Expert = typeof Expert.Type
 export type Attention = typeof Attention.Type
 export type RopeScaling = typeof RopeScaling.Type
+export type Activation = typeof Activation.Type
 
 /** A tensor's canonical name and shape. */
 export interface TensorShape {
@@ -96,6 +122,7 @@ const feedForward = (model: Model, layer: string): ReadonlyArray<TensorShape> =>
 /** Every tensor of the model with its shape, in the order in which a token meets them. */
 export const tensors = (model: Model): ReadonlyArray<TensorShape> => {
   const { hidden, vocabulary } = model, query = model.heads * model.headSize, keyValue = model.keyValueHeads * model.headSize, { bias = false, norms } = model.attention ?? {}
+  const outputNorm = (at: string) => model.outputNorms === true ? [{ name: `${at}.outputNorm`, shape: [hidden] }] : []
   const matrix = (at: string, out: number) => [{ name: at, shape: [out, hidden] }, ...(bias ? [{ name: `${at}Bias`, shape: [out] }] : [])]
   const gain = (at: string, width: number) => norms === undefined ? [] : [{ name: at, shape: [norms === "head" ? model.headSize : width] }]
   return [
@@ -108,8 +135,10 @@ export const tensors = (model: Model): ReadonlyArray<TensorShape> => {
       ...gain(`${layer}.attention.queryNorm`, query),
       ...gain(`${layer}.attention.keyNorm`, keyValue),
       { name: `${layer}.attention.output`, shape: [hidden, query] },
+      ...outputNorm(`${layer}.attention`),
       { name: `${layer}.feedForward.norm`, shape: [hidden] },
-      ...feedForward(model, layer)
+      ...feedForward(model, layer),
+      ...outputNorm(`${layer}.feedForward`)
     ]),
     { name: "norm", shape: [hidden] },
     ...(model.tiedEmbeddings ? [] : [{ name: "head", shape: [vocabulary, hidden] }])
@@ -131,10 +160,15 @@ export const activeParameters = (model: Model): number => {
 
 /** What contradicts itself in a description, one sentence each; empty when nothing does. */
 export const contradictions = (model: Model): ReadonlyArray<string> => {
-  const form = model.feedForward, { noRope = [] } = model.attention ?? {}, scaling = model.ropeScaling
+  const form = model.feedForward, { global = [], noRope = [], rotated = model.headSize, window } = model.attention ?? {}, scaling = model.ropeScaling
+  const listed = scaling?.kind === "longrope" ? [["short", scaling.short], ["long", scaling.long]] as const : []
   return [
     ...(model.heads % model.keyValueHeads === 0 ? [] : [`${model.heads} heads cannot share ${model.keyValueHeads} key-value heads equally`]),
     ...(model.headSize % 2 === 0 ? [] : [`head size ${model.headSize} is odd, rotary positions need pairs`]),
+    ...(rotated <= model.headSize && rotated % 2 === 0 ? [] : [`${rotated} rotated numbers of a head of ${model.headSize}: an even part of it is needed`]),
+    ...(global.length > 0 && window === undefined ? ["layers that see everything beside no window"] : []),
+    ...global.filter((layer) => layer >= model.layers).map((layer) => `layer ${layer} of ${model.layers} sees everything`),
+    ...listed.filter(([, factors]) => factors.length !== rotated / 2).map(([name, factors]) => `${factors.length} ${name} factors for ${rotated / 2} frequencies`),
     ...noRope.filter((layer) => layer >= model.layers).map((layer) => `layer ${layer} of ${model.layers} without rotary positions`),
     ...(scaling?.kind === "llama3" && scaling.lowFrequency >= scaling.highFrequency ? [`low frequency factor ${scaling.lowFrequency} is not below the high one, ${scaling.highFrequency}`] : []),
     ...(form.kind === "mixture" && form.active > form.experts ? [`${form.active} active experts of ${form.experts}`] : [])

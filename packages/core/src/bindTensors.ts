@@ -7,6 +7,7 @@ import { Effect, Schema } from "effect"
 import { isFloat } from "./Dtype.ts"
 import * as Family from "./Family.ts"
 import * as Model from "./Model.ts"
+import { type Pack, packsOf, unpack } from "./packedTensors.ts"
 import * as Weights from "./Weights.ts"
 
 const names = Schema.Array(Schema.String)
@@ -19,14 +20,26 @@ export class TensorMismatch extends Schema.TaggedError<TensorMismatch>()("Tensor
   }
 }
 
-/** Where a canonical tensor lies: the stored tensor, and for a fused one the expert and which of how many blocks of its rows. */
-interface Place { readonly stored: string; readonly expert?: number; readonly part?: number; readonly parts?: number }
+/** Where a canonical tensor lies: the stored tensor, and for a fused one the expert and which of how many blocks of its rows; or the pack that it is a part of. */
+interface Place { readonly stored: string; readonly expert?: number; readonly part?: number; readonly parts?: number; readonly pack?: Pack }
 
 /** Weights by canonical name, from weights by the names of a family's files (`family` undefined: our own layout). Fails: TensorMismatch. */
 export const bindTensors = (folder: string, family: Family.Family | undefined, model: Model.Model, stored: Weights.Weights): Effect.Effect<Weights.Weights, TensorMismatch> => {
   const places = new Map<string, Place>(), infos = new Map<string, Weights.TensorInfo>(), used = new Set<string>()
   const missing: Array<string> = [], misshapen: Array<string> = []
+  const packs = family === undefined ? new Map<string, Pack>() : packsOf(family, model)
   for (const { name, shape } of Model.tensors(model)) {
+    const packed = family === undefined ? undefined : Family.packedIn(family, name)?.file
+    if (packed !== undefined) {
+      const info = stored.infos.get(packed), pack = packs.get(packed)!
+      if (info === undefined) missing.push(packed)
+      else if (info.shape.join() !== pack.shape.join()) misshapen.push(`${packed} [${info.shape.join(", ")}] instead of [${pack.shape.join(", ")}]`)
+      else if (!isFloat(info.dtype)) misshapen.push(`${packed} of dtype ${info.dtype}, which is not read as numbers`)
+      used.add(packed)
+      places.set(name, { stored: packed, pack })
+      infos.set(name, { dtype: info?.dtype ?? "F32", shape })
+      continue
+    }
     const own = family === undefined ? name : Family.toFile(family, name), other = family === undefined ? undefined : Family.alternative(family, name)
     const plain = own !== undefined && stored.infos.has(own)
     const place: Place | undefined = plain ? { stored: own } : other !== undefined && stored.infos.has(other.file) ? { ...other.parts === undefined ? {} : other, stored: other.file } : undefined
@@ -48,7 +61,7 @@ export const bindTensors = (folder: string, family: Family.Family | undefined, m
   const copied = head !== undefined && embedding !== undefined && left.includes(head) ? isCopy(stored, embedding, head) : Effect.succeed(false)
   return Effect.flatMap(copied, (isCopied) => {
     const unexpected = left.filter((name) => !(isCopied && name === head))
-    return missing.length + unexpected.length + misshapen.length > 0 ? Effect.fail(new TensorMismatch({ folder, missing, unexpected, misshapen })) : Effect.succeed(bound(stored, places, infos))
+    return missing.length + unexpected.length + misshapen.length > 0 ? Effect.fail(new TensorMismatch({ folder, missing: [...new Set(missing)], unexpected, misshapen: [...new Set(misshapen)] })) : Effect.succeed(bound(stored, places, infos))
   })
 }
 
@@ -62,7 +75,8 @@ const isCopy = (stored: Weights.Weights, embedding: string, head: string): Effec
 
 const bound = (stored: Weights.Weights, places: ReadonlyMap<string, Place>, infos: ReadonlyMap<string, Weights.TensorInfo>): Weights.Weights =>
   Weights.make(infos, (name, rows, { shape }) => {
-    const { stored: from, expert = 0, part = 0, parts } = places.get(name)!
+    const { stored: from, expert = 0, pack, part = 0, parts } = places.get(name)!
+    if (pack !== undefined) return unpack(stored, pack, name, rows)
     if (parts === undefined) return stored.read(from, rows)
     const columns = Weights.rowLength(shape), start = part * shape[0]! // [1, parts · rows, columns]
     return Effect.map(stored.read(from, { from: expert, to: expert + 1 }), (values) => values.subarray((start + rows.from) * columns, (start + rows.to) * columns))

@@ -28,6 +28,20 @@ const mistral: Config = {
 }
 const qwen3 = { ...mistral, model_type: "qwen3", head_dim: 8 }, qwen3Moe: Config = { ...qwen3, model_type: "qwen3_moe", num_experts: 4, num_experts_per_tok: 2, moe_intermediate_size: 12 }
 
+/** As published for Phi-3-mini-4k, Gemma 2 2B and Gemma 3 1B. */
+const phi3: Config = {
+  model_type: "phi3", architectures: ["Phi3ForCausalLM"], vocab_size: 32064, hidden_size: 3072, intermediate_size: 8192, num_hidden_layers: 32, num_attention_heads: 32, num_key_value_heads: 32, hidden_act: "silu",
+  max_position_embeddings: 4096, original_max_position_embeddings: 4096, rms_norm_eps: 1e-5, rope_theta: 10000, sliding_window: 2047, tie_word_embeddings: false, attention_bias: false
+}
+const gemma2: Config = {
+  model_type: "gemma2", vocab_size: 256000, hidden_size: 2304, intermediate_size: 9216, num_hidden_layers: 26, num_attention_heads: 8, num_key_value_heads: 4, head_dim: 256, max_position_embeddings: 8192,
+  hidden_activation: "gelu_pytorch_tanh", query_pre_attn_scalar: 256, sliding_window: 4096, attn_logit_softcapping: 50, final_logit_softcapping: 30, rms_norm_eps: 1e-6, rope_theta: 10000
+}
+const gemma3: Config = {
+  model_type: "gemma3_text", vocab_size: 262144, hidden_size: 1152, intermediate_size: 6912, num_hidden_layers: 26, num_attention_heads: 4, num_key_value_heads: 1, head_dim: 256, max_position_embeddings: 32768,
+  hidden_activation: "gelu_pytorch_tanh", query_pre_attn_scalar: 256, sliding_window: 512, sliding_window_pattern: 6, rms_norm_eps: 1e-6, rope_theta: 1000000, rope_local_base_freq: 10000, attn_logit_softcapping: null
+}
+
 /** `{16}` in a pattern stands for 0 … 15. */
 const expand = (pattern: string): ReadonlyArray<string> => {
   const hole = /\{(\d+)\}/.exec(pattern)
@@ -46,6 +60,9 @@ describe("published models", () => {
   test.each([["Llama-3.2-1B", 146, 1_235_814_400], ["Qwen2.5-0.5B", 290, 494_032_768]] as const)("%s: %d tensors, %d weights", async (name, tensors, weights) => {
     const model = await read(configOf(name))
     expect([Model.tensors(model).length, Model.parameters(model)]).toEqual([tensors, weights])
+  })
+  test.each([["Phi-3-mini-4k", phi3, 3_821_079_552], ["Gemma 2 2B", gemma2, 2_614_341_888], ["Gemma 3 1B", gemma3, 999_885_952]] as const)("%s: the number of weights that is published", async (_, config, weights) => {
+    expect(Model.parameters(await read(config))).toBe(weights)
   })
   test.each(Object.keys(published))("%s: its config read and written again keeps every key's value", async (name) => {
     const config = configOf(name), model = await read(config), written = Family.writeConfig(model.family, model, "BF16")
@@ -91,6 +108,36 @@ describe("keys beyond sizes", () => {
     const linear = await read({ ...llama, rope_scaling: { type: "linear", factor: 2 } })
     expect([linear.ropeScaling, Family.writeConfig("llama", linear, "F32")["rope_scaling"]]).toEqual([{ kind: "linear", factor: 2 }, { rope_type: "linear", type: "linear", factor: 2 }])
   })
+  test("YaRN: what is said is kept, what is left out has transformers' default", async () => {
+    const of = { rope_type: "yarn", factor: 4, original_max_position_embeddings: 32768 }, { ropeScaling, ...model } = await read({ ...llama, rope_scaling: of })
+    expect(ropeScaling).toEqual({ kind: "yarn", factor: 4, originalContext: 32768, fast: 32, slow: 1, whole: true })
+    expect(Family.writeConfig("llama", { ...model, ropeScaling: ropeScaling! }, "F32")["rope_scaling"]).toEqual({ ...of, type: "yarn", beta_fast: 32, beta_slow: 1, truncate: true })
+  })
+  test("Phi-3: longrope under its older words, the context beside it, a part of each head", async () => {
+    const list = Array.from({ length: 36 }, (_, i) => 1 + i), model = await read({ ...phi3, partial_rotary_factor: 0.75, max_position_embeddings: 131072, rope_scaling: { type: "su", short_factor: list, long_factor: list } })
+    expect([model.ropeScaling, model.attention]).toEqual([{ kind: "longrope", short: list, long: list, originalContext: 4096 }, { rotated: 72, window: 2047 }])
+    const written = Family.writeConfig("phi3", model, "F32")
+    expect(written).toMatchObject({ rope_scaling: { type: "longrope", short_factor: list, long_factor: list }, original_max_position_embeddings: 4096, partial_rotary_factor: 0.75 })
+    expect(Object.keys(written["rope_scaling"] as Config).length).toBe(3) // transformers 4 takes no other
+    expect(await read(written as Config)).toEqual(model)
+  })
+  test("Gemma: which layers see everything, thetas, caps and scales", async () => {
+    const two = await read(gemma2), three = await read({ ...gemma3, rope_scaling: { rope_type: "linear", factor: 8 }, query_pre_attn_scalar: 168 })
+    expect(two).toMatchObject({ attention: { window: 4096, global: [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25], softCap: 50 }, logitCap: 30, embeddingScale: 48, outputNorms: true, shiftedGains: true, activation: { kind: "geluTanh" }, tiedEmbeddings: true })
+    expect(three).toMatchObject({ attention: { norms: "head", window: 512, global: [5, 11, 17, 23], localTheta: 10000, scale: 1 / Math.sqrt(168) }, ropeTheta: 1e6, ropeScaling: { kind: "linear", factor: 8 } })
+    for (const model of [two, three]) {
+      const written = Family.writeConfig(model.family, model, "F32") as Config
+      expect(await read(written)).toEqual({ ...model, extra: model.extra })
+      expect((written["layer_types"] as ReadonlyArray<string>)[5]).toBe("full_attention")
+    }
+    const { rope_theta, rope_local_base_freq, ...rest } = gemma3
+    expect(await read({ ...rest, rope_parameters: { full_attention: { rope_theta: rope_theta! }, sliding_attention: { rope_theta: rope_local_base_freq! } } })).toEqual(await read(gemma3))
+  })
+  test("Qwen: a window in the layers behind the first ones", async () => {
+    const model = await read({ ...qwen3, use_sliding_window: true, max_window_layers: 1 }), written = Family.writeConfig("qwen3", model, "F32")
+    expect([model.attention, written["layer_types"], written["max_window_layers"]]).toEqual([{ norms: "head", window: 8, global: [0] }, ["full_attention", "sliding_attention"], 1])
+    expect(await read(written as Config)).toEqual(model)
+  })
   test("weights of the chosen: as they are, or divided by their sum", async () => {
     const weightOf = async (config: Config) => ((await read(config)).feedForward as Model.Mixture).router as Config
     expect([(await weightOf(olmoe))["weight"], (await weightOf({ ...olmoe, norm_topk_prob: true }))["weight"]]).toEqual(["prob", "renorm"])
@@ -104,7 +151,18 @@ describe("keys beyond sizes", () => {
   const { shared_expert_intermediate_size: _, ...unshared } = qwen2Moe
   const scaled = (scaling: Config): Config => ({ ...llama, rope_scaling: scaling })
   test.each<readonly [string, Config, RegExp]>([
-    ["YaRN", scaled({ rope_type: "yarn", factor: 4 }), /rope_scaling: rotary positions of type "yarn" are not computed/],
+    ["dynamic positions", scaled({ rope_type: "dynamic", factor: 4 }), /rope_scaling: rotary positions of type "dynamic" are not computed/],
+    ["YaRN cut by a word", scaled({ rope_type: "yarn", factor: 4, truncate: "no" }), /type "yarn" need truncate, which is "no"/],
+    ["a list that is none", { ...phi3, rope_scaling: { type: "longrope", short_factor: 1, long_factor: [1] } }, /type "longrope" need short_factor, which is 1/],
+    ["a factor too few", { ...phi3, rope_scaling: { type: "su", short_factor: [1, 1], long_factor: [1] } }, /2 short factors for 48 frequencies/],
+    ["another scaling than the family's", { ...phi3, rope_scaling: { type: "linear", factor: 2 } }, /rope_scaling: rotary positions of type "linear" are not known in this family/],
+    ["two original contexts", { ...phi3, rope_scaling: { type: "longrope", short_factor: [1], long_factor: [1], original_max_position_embeddings: 8 } }, /original_max_position_embeddings: 4096 contradicts rope_scaling/],
+    ["an odd part of a head", { ...phi3, partial_rotary_factor: 0.1 }, /partial_rotary_factor: 0\.1 of a head of 96 is not an even number/],
+    ["another inner function", { ...gemma2, hidden_activation: "relu" }, /hidden_activation: "relu" is not computed by our decoder/],
+    ["attention to both sides", { ...gemma3, use_bidirectional_attention: true }, /use_bidirectional_attention: true is not computed/],
+    ["a cap below zero", { ...gemma2, final_logit_softcapping: -1 }, /final_logit_softcapping: -1 is not a positive number/],
+    ["scaled positions in layers with a window", { ...gemma3, rope_parameters: { sliding_attention: { rope_type: "linear", factor: 2 }, full_attention: {} } }, /rope_parameters\.sliding_attention: scaled/],
+    ["two thetas of the layers with a window", { ...gemma3, rope_parameters: { sliding_attention: { rope_theta: 1000 } } }, /rope_local_base_freq: 10000 contradicts rope_parameters/],
     ["a scaling without its numbers", scaled({ rope_type: "llama3", factor: 8 }), /type "llama3" need low_freq_factor, which is missing/],
     ["a scaling that cannot be", scaled({ rope_type: "llama3", factor: 8, low_freq_factor: 4, high_freq_factor: 1 }), /low frequency factor 4 is not below the high one, 1/],
     ["two scalings", { ...scaled({ type: "linear", factor: 2 }), rope_parameters: { rope_type: "linear", factor: 4 } }, /rope_parameters: it contradicts rope_scaling/],
@@ -113,8 +171,8 @@ describe("keys beyond sizes", () => {
     ["clipped attention", { ...olmoe, clip_qkv: 8 }, /clip_qkv: 8 is not computed/],
     ["a mixture in every other layer", { ...qwen2Moe, decoder_sparse_step: 2 }, /decoder_sparse_step: 2 is not computed by our decoder, only 1 is/],
     ["dense layers among mixtures", { ...qwen3Moe, mlp_only_layers: [0] }, /mlp_only_layers: \[0\] is not computed by our decoder, only \[\] is/],
-    ["a window in some layers", { ...qwen3, use_sliding_window: true, max_window_layers: 1 }, /max_window_layers: some layers/],
-    ["layers of two types", { ...qwen3, layer_types: ["full_attention", "sliding_attention"] }, /layer_types: some layers/],
+    ["layers of two types where the family has one", { ...mistral, layer_types: ["full_attention", "sliding_attention"] }, /layer_types: a window in some layers only/],
+    ["fewer layer types than layers", { ...qwen3, use_sliding_window: true, layer_types: ["sliding_attention"] }, /layer_types: it lists 1 of 2 layers/],
     ["layers of another type", { ...qwen3, layer_types: ["linear_attention"] }, /layer_types: layers of type "linear_attention"/],
     ["a window switched off and on", { ...qwen3, layer_types: ["sliding_attention"] }, /layer_types: it contradicts use_sliding_window = false/],
     ["a window where the family has none", { ...qwen3Moe, use_sliding_window: true }, /use_sliding_window: true is not computed by our decoder, only false is/],
@@ -156,13 +214,16 @@ describe("what a family can express", () => {
     expect(await refusal(await read(llama), "qwen3")).toMatch(/attention without norms/)
     expect(await refusal(await read(mistral), "llama")).toMatch(/attention over the last 8 tokens only/)
     expect(await refusal(await read(smollm3), "llama")).toMatch(/layers without rotary positions/)
+    expect(await refusal(await read(gemma3), "llama")).toMatch(/norms of query and key by head; attention over the last 512 tokens only; theta 10000 in layers with a window; feed-forwards with geluTanh; norms behind attention and feed-forward; norms times 1 \+ gain; embeddings times 33\.9\d*\./)
+    expect(await refusal(await read(llama), "gemma2")).toMatch(/feed-forwards with silu; no norms behind attention and feed-forward; norms times their gain alone; embeddings times 1\./)
+    expect(await refusal(await read(llama), "phi3")).toMatch(/rotary positions of type llama3/)
     expect(await refusal(await mixtureOf(qwen2, { shared: { inner: 8, gate: false } }), "qwen2_moe")).toMatch(/a shared expert without a gate/)
     expect(await refusal(await mixtureOf(qwen2), "qwen2_moe")).toMatch(/no shared expert/)
     expect(await refusal(await read(olmoe), "qwen3_moe")).toMatch(/norms of query and key by width/)
     expect(await refusal({ ...await read(olmoe), headSize: 64 }, "olmoe")).toMatch(/16 heads of 64 in a hidden width of 2048/)
   })
   test("our own layout holds every feature", async () => {
-    for (const config of [...Object.values(published).map((one) => one.config), mistral, qwen3, qwen3Moe]) {
+    for (const config of [...Object.values(published).map((one) => one.config), mistral, qwen3, qwen3Moe, phi3, gemma2, gemma3]) {
       const model = await read(config)
       expect(await read(JSON.parse(JSON.stringify(Family.writeConfig(Family.own, model, "F32"))) as Config)).toEqual(model)
     }

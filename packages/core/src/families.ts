@@ -5,6 +5,7 @@
  * In patterns, {l} stands for a layer's number and {e} for an expert's. Names as of transformers 4, which every tool reads; what
  * transformers 5 writes instead (fused experts, `rope_parameters`, `dtype`) is read as well.
  */
+import type { RopeScaling } from "./Model.ts"
 import type { Plain } from "./StrictJson.ts"
 
 /** A number of the model: its keys in config.json, the first of which is written; and what a missing key means: a number, another number, or the quotient of two. */
@@ -24,18 +25,41 @@ export interface Alternative {
   readonly parts?: number
 }
 
+/**
+ * A tensor of the files that holds several canonical ones: the rows of the first, then those of the second, …, or by turns (`alternating`). With {e} in the
+ * patterns, every expert's block stands along a first axis. `turned`: a block is [columns, rows]. Read and written.
+ */
+export interface Packed {
+  readonly file: string
+  readonly of: readonly [string, ...Array<string>]
+  readonly alternating?: true
+  readonly turned?: true
+}
+
 /** A key of config.json that is true or false, and what it means when it is missing. */
 export interface Switch { readonly key: string; readonly missing: boolean }
+/** A key of config.json with a positive number, and what it means when it is missing; null is none. */
+export interface Quantity { readonly key: string; readonly missing: number | null }
 
 /** What a family's attention has besides four matrices and rotary positions; what is left out here, its files cannot say. */
 export interface AttentionRow {
   /** On query, key and value: always, or where the switch says so. */
   readonly bias?: true | Switch
   readonly norms?: "head" | "width"
-  /** How many tokens back attention sees, if the switch `when` (none: always) is on; layers before number `from` see everything. */
-  readonly window?: { readonly key: string; readonly missing: number | null; readonly when?: Switch; readonly from?: { readonly key: string; readonly missing: number } }
+  /**
+   * How many tokens back attention sees, if the switch `when` (none: always) is on. Where `layer_types` does not list the layers: those before number `from` see
+   * everything, and every `every`-th does.
+   */
+  readonly window?: Quantity & { readonly when?: Switch; readonly from?: { readonly key: string; readonly missing: number }; readonly every?: { readonly key?: string; readonly missing: number } }
   /** A list of 1 (rotates) and 0 (does not) for each layer; without it, every `interval`-th layer does not. */
   readonly noRope?: { readonly key: string; readonly interval: string; readonly missing: number }
+  /** Which part of each head rotates, the first one. */
+  readonly share?: { readonly key: string }
+  /** Theta of the layers with a window, whose positions are not scaled. */
+  readonly localTheta?: Quantity
+  /** Scores are divided by the root of this number instead of the head size's. */
+  readonly scale?: Quantity
+  readonly softCap?: Quantity
 }
 
 export interface Family {
@@ -46,12 +70,23 @@ export interface Family {
   /** canonical pattern → file pattern */
   readonly names: ReadonlyArray<readonly [string, string]>
   readonly alternatives: ReadonlyArray<Alternative>
+  /** Canonical tensors that stand together in the files; they have no row in `names`. */
+  readonly packed?: ReadonlyArray<Packed>
   /** Tensors that old files carry although they follow from the config. */
   readonly recomputed: ReadonlyArray<string>
   readonly sizes: ReadonlyArray<Size>
   /** Keys that change what the model computes, with the only value that our decoder computes; a missing key means that value. */
   readonly fixed: Readonly<Record<string, Plain>>
   readonly attention?: AttentionRow
+  /** The only kinds of scaled positions, if not all; the files' other words for a kind; and the key beside them for the original context. */
+  readonly rope?: { readonly kinds?: ReadonlyArray<RopeScaling["kind"]>; readonly words?: Readonly<Record<string, RopeScaling["kind"]>>; readonly context?: string }
+  /** The feed-forward's inner function; silu when left out. The key that names it belongs in `fixed`. */
+  readonly activation?: "geluTanh"
+  /** A second norm behind attention and feed-forward; norms times 1 + gain; embeddings times √hidden. */
+  readonly outputNorms?: true
+  readonly shiftedGains?: true
+  readonly scaledEmbeddings?: true
+  readonly logitCap?: Quantity
   /** What a missing `tie_word_embeddings` means; false when left out. */
   readonly tied?: boolean
   /**
@@ -170,6 +205,53 @@ const smollm3: Family = {
   tied: true
 }
 
+/** Abdin et al., "Phi-3", 2024. Query, key and value in one matrix, gate and up in another. */
+const phi3: Family = {
+  ...llama, name: "phi3", architecture: "Phi3ForCausalLM",
+  names: [...attention.filter(([name]) => !/query|key|value/.test(name)), feedForward[2]!],
+  packed: [
+    { file: "model.layers.{l}.self_attn.qkv_proj.weight", of: ["layers.{l}.attention.query", "layers.{l}.attention.key", "layers.{l}.attention.value"] },
+    { file: "model.layers.{l}.mlp.gate_up_proj.weight", of: ["layers.{l}.feedForward.gate", "layers.{l}.feedForward.up"] }
+  ],
+  sizes: [...decoder, inner, ...defaults("heads", 4096, 1e-5)],
+  fixed: { hidden_act: "silu", attention_bias: false },
+  attention: { window: { key: "sliding_window", missing: null }, share: { key: "partial_rotary_factor" } },
+  rope: { kinds: ["longrope"], words: { su: "longrope", yarn: "longrope" }, context: "original_max_position_embeddings" }
+}
+
+const gemmaNorms: Family["names"] = [
+  ["layers.{l}.attention.outputNorm", "model.layers.{l}.post_attention_layernorm.weight"],
+  ["layers.{l}.feedForward.norm", "model.layers.{l}.pre_feedforward_layernorm.weight"],
+  ["layers.{l}.feedForward.outputNorm", "model.layers.{l}.post_feedforward_layernorm.weight"]
+]
+const gemmaSizes: ReadonlyArray<Size> = [...decoder.filter(({ field }) => field !== "headSize"), { field: "headSize", keys: ["head_dim"], missing: 256 }, inner]
+
+/** Riviere et al., "Gemma 2", 2024. */
+const gemma2: Family = {
+  ...llama, name: "gemma2", architecture: "Gemma2ForCausalLM",
+  names: [...attention.filter(([name]) => name !== "layers.{l}.feedForward.norm"), ...gemmaNorms, ...feedForward],
+  sizes: [...gemmaSizes, ...defaults(4, 8192, 1e-6)],
+  fixed: { hidden_act: "gelu_pytorch_tanh", hidden_activation: "gelu_pytorch_tanh", attention_bias: false, use_bidirectional_attention: false, partial_rotary_factor: 1 },
+  attention: {
+    window: { key: "sliding_window", missing: 4096, every: { missing: 2 } }, scale: { key: "query_pre_attn_scalar", missing: 256 }, softCap: { key: "attn_logit_softcapping", missing: 50 }
+  },
+  activation: "geluTanh", outputNorms: true, shiftedGains: true, scaledEmbeddings: true, logitCap: { key: "final_logit_softcapping", missing: 30 },
+  tied: true
+}
+
+/** Kamath et al., "Gemma 3", 2025: its text model. */
+const gemma3: Family = {
+  ...gemma2, name: "gemma3_text", architecture: "Gemma3ForCausalLM",
+  names: [...gemma2.names, ...norms],
+  sizes: [...gemmaSizes, ...defaults(4, 131_072, 1e-6, 1_000_000)],
+  fixed: { hidden_activation: "gelu_pytorch_tanh", attention_bias: false, use_bidirectional_attention: false, partial_rotary_factor: 1 },
+  attention: {
+    norms: "head", window: { key: "sliding_window", missing: 4096, every: { key: "sliding_window_pattern", missing: 6 } }, localTheta: { key: "rope_local_base_freq", missing: 10_000 },
+    scale: { key: "query_pre_attn_scalar", missing: 256 }, softCap: { key: "attn_logit_softcapping", missing: null }
+  },
+  logitCap: { key: "final_logit_softcapping", missing: null }
+}
+
 const mixtral: Family = {
   name: "mixtral",
   architecture: "MixtralForCausalLM",
@@ -221,12 +303,13 @@ const qwen3Moe: Family = {
 }
 
 /** Every family of Hugging Face's that is read and written, the simplest first: a model that several express is written as the first of them, its own aside. */
-export const families: ReadonlyArray<Family> = [llama, mistral, qwen2, qwen3, smollm3, mixtral, olmoe, qwen2Moe, qwen3Moe]
+export const families: ReadonlyArray<Family> = [llama, mistral, qwen2, qwen3, smollm3, phi3, gemma2, gemma3, mixtral, olmoe, qwen2Moe, qwen3Moe]
 
 /** Keys of config.json whose numbers transformers 5 takes only with a point. */
 export const fractions: ReadonlySet<string> = new Set([
   "rms_norm_eps", "rope_theta", "initializer_range", "attention_dropout", "router_aux_loss_coef", "router_jitter_noise", "clip_qkv", "routed_scaling_factor", "final_logit_softcapping",
-  "attn_logit_softcapping", "swiglu_alpha", "swiglu_limit", "factor", "low_freq_factor", "high_freq_factor"
+  "attn_logit_softcapping", "swiglu_alpha", "swiglu_limit", "factor", "low_freq_factor", "high_freq_factor", "rope_local_base_freq", "attention_factor", "beta_fast", "beta_slow",
+  "mscale", "mscale_all_dim", "partial_rotary_factor"
 ])
 
 /** `model_type` of our own layout: config.json holds the Model itself, tensors have their canonical names. It expresses everything. */

@@ -1,8 +1,9 @@
 /**
- * What a family's rows say beyond names and sizes, read from config.json and written to it: attention's extras, scaled rotary positions, the
- * router and the shared expert. The rows are in `families.ts`; no family is known to this code by name.
+ * What a family's rows say beyond names and sizes, read from config.json and written to it: attention's extras, what stands around the
+ * block, the router and the shared expert. The rows are in `families.ts`; no family is known to this code by name.
  */
-import type { AttentionRow, Family, Field, Switch } from "./families.ts"
+import type { AttentionRow, Family, Field, Quantity, Switch } from "./families.ts"
+import { ropeObstacles } from "./familyRope.ts"
 import type * as Model from "./Model.ts"
 import type { Plain } from "./StrictJson.ts"
 
@@ -32,37 +33,43 @@ const whole = ({ config, fail }: Reading, key: string, missing: number | null, l
   const value = config[key] === undefined ? missing : config[key]
   return value === null ? undefined : typeof value === "number" && Number.isSafeInteger(value) && value >= least ? value : fail(key, `${JSON.stringify(value)} is not an integer of at least ${least}`, "correct the value")
 }
+const quantity = ({ config, fail, used }: Reading, { key, missing }: Quantity): number | undefined => {
+  used.add(key)
+  const value = config[key] === undefined ? missing : config[key]
+  return value === null ? undefined : typeof value === "number" && value > 0 ? value : fail(key, `${JSON.stringify(value)} is not a positive number`, "correct the value")
+}
 
 // ---------------------------------------------------------------- attention
-const partly = "some layers of the model look back over a window and others over everything, which is not computed by our decoder"
-
-/** How many tokens back attention sees, where that is fewer than the model has. A key that is off is carried, one that says nothing more is dropped. */
-const window = (reading: Reading, { attention, fixed }: Family): number | undefined => {
-  const { config, fail, number, used } = reading, row = attention?.window, kinds = config["layer_types"]
+/** How many tokens back attention sees, where that is fewer than the model has, and the layers that see everything. A key that is off is carried, one that says nothing more is dropped. */
+const window = (reading: Reading, { attention, fixed }: Family): { readonly window?: number; readonly global?: ReadonlyArray<number> } => {
+  const { config, fail, number, used } = reading, row = attention?.window, kinds = config["layer_types"], layers = number("layers")
   const types = Array.isArray(kinds) ? [...new Set(kinds)] : []
-  if (types.length > 1) fail("layer_types", partly, "use a model whose layers are alike")
-  if (types.some((type) => type !== "full_attention" && type !== "sliding_attention")) fail("layer_types", `layers of type ${JSON.stringify(types[0])} are not computed by our decoder`, "use a model with full or sliding attention")
+  const strange = types.find((type) => type !== "full_attention" && type !== "sliding_attention")
+  if (strange !== undefined) fail("layer_types", `layers of type ${JSON.stringify(strange)} are not computed by our decoder`, "use a model with full or sliding attention")
   if (row === undefined) {
     const given = config["sliding_window"], off = (config["use_sliding_window"] ?? fixed["use_sliding_window"]) === false
     if (!off || given === null) used.add("sliding_window")
     if (!off && typeof given === "number" && given < number("contextLength")) fail("sliding_window", `attention over the last ${given} tokens only is not computed in this family`, `set it to null and max_position_embeddings to at most ${given}`)
     if (types.includes("sliding_attention")) fail("layer_types", "layers with a window are not computed in this family", "use a model with full attention")
-    return undefined
+    return {}
   }
   if (row.when !== undefined && !isOn(reading, row.when)) {
     if (config[row.key] === null) used.add(row.key)
     if (types.includes("sliding_attention")) fail("layer_types", `it contradicts ${row.when.key} = false`, "keep one of the two")
-    return undefined
+    return {}
   }
   used.add(row.key)
+  if (types.length > 1 && row.from === undefined && row.every === undefined) fail("layer_types", "a window in some layers only is not computed in this family", "use a model whose layers are alike")
   const size = whole(reading, row.key, row.missing, 1)
-  if (row.from !== undefined) {
-    used.add(row.from.key)
-    const from = whole(reading, row.from.key, row.from.missing, 0) ?? 0, layers = number("layers")
-    if (types.length === 0 && size !== undefined && size < number("contextLength") && from > 0 && from < layers) fail(row.from.key, partly, "use a model whose layers are alike")
-    if (types.length === 0 ? from >= layers : types[0] === "full_attention") return undefined
-  }
-  return size === undefined || size >= number("contextLength") ? undefined : size
+  const from = row.from === undefined ? 0 : whole(reading, row.from.key, row.from.missing, 0) ?? 0
+  const every = row.every === undefined ? 0 : row.every.key === undefined ? row.every.missing : whole(reading, row.every.key, row.every.missing, 1) ?? row.every.missing
+  for (const key of [row.from?.key, row.every?.key]) if (key !== undefined) used.add(key)
+  if (types.length > 0 && (kinds as ReadonlyArray<Plain>).length < layers) fail("layer_types", `it lists ${(kinds as ReadonlyArray<Plain>).length} of ${layers} layers`, "correct the list")
+  const seesAll = (layer: number) => types.length > 0 ? (kinds as ReadonlyArray<Plain>)[layer] === "full_attention" : layer < from || (every > 0 && (layer + 1) % every === 0)
+  const global = Array.from({ length: layers }, (_, layer) => layer).filter(seesAll)
+  // a window as wide as the model's context is none, unless the layers with it have positions of their own
+  if (size === undefined || global.length === layers || (size >= number("contextLength") && attention?.localTheta === undefined)) return {}
+  return { window: size, ...global.length === 0 ? {} : { global } }
 }
 
 const noRope = (reading: Reading, row: NonNullable<AttentionRow["noRope"]>): ReadonlyArray<number> => {
@@ -74,68 +81,105 @@ const noRope = (reading: Reading, row: NonNullable<AttentionRow["noRope"]>): Rea
   return layers.filter((layer) => list[layer] === 0)
 }
 
+/** How many of a head's numbers rotate; undefined when all do. */
+const rotated = ({ config, fail, number, used }: Reading, { key }: { readonly key: string }): number | undefined => {
+  used.add(key)
+  const shares = [[key, config[key]], [`rope_parameters.${key}`, object(config["rope_parameters"])?.[key]]] as const, given = shares.filter(([, value]) => value !== undefined && value !== null), size = number("headSize")
+  if (given.length === 0) return undefined
+  const [[name, share]] = given as [(typeof given)[number]]
+  for (const [other, value] of given) if (value !== share) fail(other, `${JSON.stringify(value)} contradicts ${name} = ${JSON.stringify(share)}`, "keep one of the two")
+  const part = typeof share === "number" ? Math.trunc(share * size) : 0
+  if (part < 2 || part > size || part % 2 !== 0) return fail(name, `${JSON.stringify(share)} of a head of ${size} is not an even number of rotated numbers`, "correct the value")
+  return part === size ? undefined : part
+}
+
 /** What the family's attention has beside its matrices, in this config; undefined when nothing. */
 export const readAttention = (reading: Reading, family: Family): Model.Attention | undefined => {
-  const { attention: row = {} } = family, seen = window(reading, family), without = row.noRope === undefined ? [] : noRope(reading, row.noRope)
-  const bias = row.bias === true || (row.bias !== undefined && isOn(reading, row.bias))
-  const found: Model.Attention = { ...bias ? { bias } : {}, ...row.norms === undefined ? {} : { norms: row.norms }, ...seen === undefined ? {} : { window: seen }, ...without.length === 0 ? {} : { noRope: without } }
+  const { attention: row = {} } = family, without = row.noRope === undefined ? [] : noRope(reading, row.noRope), size = reading.number("headSize")
+  const bias = row.bias === true || (row.bias !== undefined && isOn(reading, row.bias)), seen = window(reading, family)
+  const part = row.share === undefined ? undefined : rotated(reading, row.share), cap = row.softCap === undefined ? undefined : quantity(reading, row.softCap)
+  const theta = row.localTheta === undefined ? undefined : localTheta(reading, row.localTheta), divisor = row.scale === undefined ? undefined : quantity(reading, row.scale)
+  const found: Model.Attention = {
+    ...bias ? { bias } : {}, ...row.norms === undefined ? {} : { norms: row.norms }, ...seen, ...without.length === 0 ? {} : { noRope: without },
+    ...part === undefined ? {} : { rotated: part }, ...theta === undefined || seen.window === undefined ? {} : { localTheta: theta }, ...divisor === undefined || divisor === size ? {} : { scale: 1 / Math.sqrt(divisor) },
+    ...cap === undefined ? {} : { softCap: cap }
+  }
   return Object.keys(found).length === 0 ? undefined : found
 }
 
-/** The keys of config.json that say it. */
-export const writeAttention = ({ bias, noRope: rotary, window: row }: AttentionRow, model: Model.Model): Config => {
-  const { window: size, noRope: without = [] } = model.attention ?? {}
-  return {
-    ...bias === undefined || bias === true ? {} : { [bias.key]: model.attention?.bias === true },
-    ...row === undefined ? {} : size === undefined ? row.when === undefined ? { [row.key]: null } : { [row.when.key]: false }
-      : { [row.key]: size, ...row.when === undefined ? {} : { [row.when.key]: true }, ...row.from === undefined ? {} : { [row.from.key]: 0 } },
-    ...rotary === undefined ? {} : { [rotary.key]: Array.from({ length: model.layers }, (_, layer) => without.includes(layer) ? 0 : 1) }
-  }
+/** Theta of the layers with a window: beside the other, or by kind of layer. */
+const localTheta = (reading: Reading, row: Quantity): number | undefined => {
+  const beside = reading.config[row.key] === undefined ? undefined : quantity(reading, row), within = object(object(reading.config["rope_parameters"])?.["sliding_attention"])?.["rope_theta"] ?? undefined
+  reading.used.add(row.key)
+  if (within !== undefined && !(typeof within === "number" && within > 0)) reading.fail("rope_parameters.sliding_attention.rope_theta", `${JSON.stringify(within)} is not a positive number`, "correct the value")
+  if (beside !== undefined && within !== undefined && beside !== within) reading.fail(row.key, `${beside} contradicts rope_parameters.sliding_attention.rope_theta = ${JSON.stringify(within)}`, "keep one of the two")
+  return beside ?? (within as number | undefined) ?? row.missing ?? undefined
 }
 
+/** The keys of config.json that say it. */
+export const writeAttention = ({ bias, localTheta: theta, noRope: rotary, scale, share, softCap, window: row }: AttentionRow, model: Model.Model): Config => {
+  const { global = [], noRope: without = [], rotated: part, scale: times, window: size } = model.attention ?? {}
+  const layers = Array.from({ length: model.layers }, (_, layer) => layer)
+  // every family with a list of layers is told so; the others only where the layers differ
+  const listed = row !== undefined && (row.every !== undefined || (size !== undefined && global.length > 0))
+  return {
+    ...bias === undefined || bias === true ? {} : { [bias.key]: model.attention?.bias === true },
+    ...row === undefined ? {} : size === undefined ? row.when === undefined ? { [row.key]: row.every === undefined ? null : model.contextLength } : { [row.when.key]: false }
+      : { [row.key]: size, ...row.when === undefined ? {} : { [row.when.key]: true }, ...row.from === undefined ? {} : { [row.from.key]: global.every((layer, at) => layer === at) ? global.length : model.layers } },
+    ...listed ? { layer_types: layers.map((layer) => size === undefined || global.includes(layer) ? "full_attention" : "sliding_attention") } : {},
+    ...rotary === undefined ? {} : { [rotary.key]: layers.map((layer) => without.includes(layer) ? 0 : 1) },
+    ...share === undefined || part === undefined ? {} : { [share.key]: part / model.headSize },
+    ...theta === undefined ? {} : { [theta.key]: model.attention?.localTheta ?? theta.missing },
+    ...scale === undefined ? {} : { [scale.key]: times === undefined ? model.headSize : tidy(times ** -2) },
+    ...softCap === undefined ? {} : { [softCap.key]: model.attention?.softCap ?? null }
+  }
+}
+/** The whole number that a root's rounding missed. */
+const tidy = (value: number): number => Math.abs(value - Math.round(value)) < 1e-9 * value ? Math.round(value) : value
+
 const attentionObstacles = (row: AttentionRow = {}, model: Model.Model): ReadonlyArray<string> => {
-  const { bias = false, norms, window: size, noRope: without = [] } = model.attention ?? {}
+  const { bias = false, global = [], localTheta: theta, noRope: without = [], norms, outputBias = false, rotated: part, scale, sinks = false, softCap, window: size } = model.attention ?? {}
+  const listable = row.window?.every !== undefined || row.window?.from !== undefined
   return [
     ...bias && row.bias === undefined ? ["biases of query, key and value"] : !bias && row.bias === true ? ["attention without biases"] : [],
     ...norms === row.norms ? [] : [norms === undefined ? "attention without norms of query and key" : `norms of query and key by ${norms}`],
     ...norms === "width" && model.heads * model.headSize !== model.hidden ? [`${model.heads} heads of ${model.headSize} in a hidden width of ${model.hidden}`] : [],
     ...size === undefined || row.window !== undefined ? [] : [`attention over the last ${size} tokens only`],
-    ...without.length === 0 || row.noRope !== undefined ? [] : ["layers without rotary positions"]
+    ...global.length === 0 || size === undefined || row.window === undefined || listable ? [] : ["a window in some layers only"],
+    ...without.length === 0 || row.noRope !== undefined ? [] : ["layers without rotary positions"],
+    ...outputBias ? ["a bias of attention's output"] : [],
+    ...part === undefined || row.share !== undefined ? [] : [`heads of which ${part} numbers rotate`],
+    ...theta === undefined || row.localTheta !== undefined ? [] : [`theta ${theta} in layers with a window`],
+    ...theta !== undefined || row.localTheta === undefined || size === undefined ? [] : ["one theta for all layers"],
+    ...scale === undefined || row.scale !== undefined ? [] : [`scores times ${scale}`],
+    ...softCap === undefined || row.softCap !== undefined ? [] : [`scores below ${softCap}`],
+    ...sinks ? ["sinks"] : []
   ]
 }
 
-// ---------------------------------------------------------------- rotary positions
-/** Our names of Llama 3.1's numbers, and config.json's. */
-const llama3 = { factor: "factor", lowFrequency: "low_freq_factor", highFrequency: "high_freq_factor", originalContext: "original_max_position_embeddings" } as const
-
-/** How rotary positions are scaled; the newer key `rope_parameters` and the older `rope_scaling` must not contradict each other. */
-export const readRope = (reading: Reading): Model.RopeScaling | undefined => {
-  const { config, fail, number, used } = reading
-  const found = (["rope_scaling", "rope_parameters"] as const).flatMap((key): ReadonlyArray<{ readonly key: string; readonly scaling: Model.RopeScaling }> => {
-    used.add(key)
-    const of = object(config[key])
-    if (of === undefined) return []
-    if (Object.values(of).some((value) => object(value) !== undefined)) fail(key, "rotary positions that differ between layers are not computed by our decoder", "use a model whose layers are alike")
-    const share = of["partial_rotary_factor"]
-    if (share !== undefined && share !== null && share !== 1) fail(`${key}.partial_rotary_factor`, `${JSON.stringify(share)} is not computed by our decoder, only 1 is`, "use a model that rotates whole heads")
-    const kind = of["rope_type"] ?? of["type"] ?? "default"
-    if (kind === "default") return []
-    const at = (name: string, missing?: number): number => {
-      const value = of[name] ?? missing
-      return typeof value === "number" && value > 0 ? value : fail(key, `rotary positions of type ${JSON.stringify(kind)} need ${name}, which is ${value === undefined ? "missing" : JSON.stringify(value)}`, "add a positive number")
-    }
-    if (kind === "linear") return [{ key, scaling: { kind, factor: at("factor") } }]
-    if (kind === "llama3") return [{ key, scaling: { kind, factor: at(llama3.factor), lowFrequency: at(llama3.lowFrequency), highFrequency: at(llama3.highFrequency), originalContext: at(llama3.originalContext, number("contextLength")) } }]
-    return fail(key, `rotary positions of type ${JSON.stringify(kind)} are not computed by our decoder`, "use a model with plain rotary positions, or scaled ones of type linear or llama3")
-  })
-  if (found.length === 2 && !same(found[0]!.scaling, found[1]!.scaling)) fail(found[1]!.key, `it contradicts ${found[0]!.key}`, "keep one of the two")
-  return found[0]?.scaling
+// ---------------------------------------------------------------- the block
+/** What stands around attention and feed-forward: the inner function, second norms, gains, scales, the cap of the logits. */
+export const readBlock = (reading: Reading, family: Family): Partial<Pick<Model.Model, "activation" | "outputNorms" | "shiftedGains" | "embeddingScale" | "logitCap">> => {
+  const cap = family.logitCap === undefined ? undefined : quantity(reading, family.logitCap)
+  return {
+    ...family.activation === undefined ? {} : { activation: { kind: family.activation } }, ...family.outputNorms === true ? { outputNorms: true } : {}, ...family.shiftedGains === true ? { shiftedGains: true } : {},
+    ...family.scaledEmbeddings === true ? { embeddingScale: Math.sqrt(reading.number("hidden")) } : {}, ...cap === undefined ? {} : { logitCap: cap }
+  }
 }
 
-/** The key of config.json that says it, as transformers 4 and 5 both read it. */
-export const writeRope = (scaling: Model.RopeScaling | undefined): Config =>
-  scaling === undefined ? {} : { rope_scaling: scaling.kind === "linear" ? { rope_type: "linear", type: "linear", factor: scaling.factor }
-    : { rope_type: "llama3", ...Object.fromEntries(Object.entries(llama3).map(([ours, theirs]) => [theirs, scaling[ours as keyof typeof llama3]])) } }
+/** The keys of config.json that say it. */
+export const writeBlock = ({ logitCap }: Family, model: Model.Model): Config => logitCap === undefined ? {} : { [logitCap.key]: model.logitCap ?? null }
+
+const blockObstacles = (family: Family, model: Model.Model): ReadonlyArray<string> => {
+  const scale = family.scaledEmbeddings === true ? Math.sqrt(model.hidden) : 1, { embeddingScale = 1 } = model
+  return [
+    ...model.activation?.kind === family.activation ? [] : [`feed-forwards with ${model.activation?.kind ?? "silu"}`],
+    ...model.outputNorms === family.outputNorms ? [] : [model.outputNorms === true ? "norms behind attention and feed-forward" : "no norms behind attention and feed-forward"],
+    ...model.shiftedGains === family.shiftedGains ? [] : [model.shiftedGains === true ? "norms times 1 + gain" : "norms times their gain alone"],
+    ...embeddingScale === scale ? [] : [`embeddings times ${embeddingScale}`],
+    ...model.logitCap === undefined || family.logitCap !== undefined ? [] : [`logits below ${model.logitCap}`]
+  ]
+}
 
 // ---------------------------------------------------------------- mixtures
 /** The mixture that a family's files hold, in this config. */
@@ -175,7 +219,7 @@ const sharedName = (shared: { readonly gate: boolean } | undefined): string => s
 export const obstacles = (family: Family, model: Model.Model): ReadonlyArray<string> => {
   const form = model.feedForward
   if (form.kind !== family.feedForward) return [`a ${form.kind} feed-forward`]
-  const body = attentionObstacles(family.attention, model)
+  const body = [...attentionObstacles(family.attention, model), ...blockObstacles(family, model), ...ropeObstacles(family, model)]
   if (form.kind === "dense" || family.router === undefined) return body
   const expected = JSON.stringify({ weight: [form.experts, model.hidden] }), { normalised, shared } = family.router
   return [

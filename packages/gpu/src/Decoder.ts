@@ -1,6 +1,6 @@
 /**
  * A decoder of the Llama family: embedding, pre-norm blocks (attention with rotary positions, then a feed-forward), final norm, head.
- * What the model's description adds (biases, norms of query and key, a window, layers that do not rotate) is executed where it is said.
+ * What the model's description adds (biases, further norms, windows, layers that do not rotate, caps, another inner function) is executed where it is said.
  *
  * The feed-forward is an argument: dense unless the caller passes another, so a mixture is this decoder with routing's layer in it.
  * Parameters are kept tensors under canonical names; low-rank adapters may be hung on any matrix. Papers: Touvron et al. 2023; Hu et al. 2021.
@@ -12,15 +12,18 @@ import type { Chunk } from "./KeyValueCache.ts"
 import { adaptedLinear, type Adapter } from "./ops/adaptedLinear.ts"
 import { add } from "./ops/add.ts"
 import { addRow } from "./ops/addRow.ts"
+import { affine } from "./ops/affine.ts"
 import { attention } from "./ops/attention.ts"
 import { cachedAttention } from "./ops/cachedAttention.ts"
 import { embedding } from "./ops/embedding.ts"
 import { linear } from "./ops/linear.ts"
+import { map } from "./ops/map.ts"
+import { multiply } from "./ops/multiply.ts"
 import { rmsNorm } from "./ops/rmsNorm.ts"
 import { rope, type RopeTables } from "./ops/rope.ts"
 import { swiglu } from "./ops/swiglu.ts"
 import { view } from "./ops/view.ts"
-import { rotaryFrequencies } from "./rotaryFrequencies.ts"
+import { rotaryFrequencies, rotaryMagnitude, rotatedSize } from "./rotaryFrequencies.ts"
 import { expectShape, kept, type Tensor } from "./Tensor.ts"
 
 /** A batch as one replica sees it. Rows = batch · tokens. */
@@ -31,6 +34,8 @@ export interface Decoder {
   readonly parameters: ReadonlyMap<string, Tensor>
   readonly constants: {
     readonly tables: RopeTables
+    /** Those of the layers with a window, where they have a theta of their own. */
+    readonly localTables?: RopeTables | undefined
     /** "batch×tokens" → u32 [rows], the position of each row: one for each size that was announced. */
     readonly positions: Map<string, { readonly size: Size; readonly tensor: Tensor }>
   }
@@ -56,7 +61,7 @@ export interface ForwardOptions extends Size {
 }
 
 const isDecoders = (model: Model.Model, name: string): boolean =>
-  model.feedForward.kind === "dense" || name.endsWith(".feedForward.norm") || !/\.(feedForward|experts|router|shared)\./.test(name)
+  model.feedForward.kind === "dense" || /\.feedForward\.(norm|outputNorm)$/.test(name) || !/\.(feedForward|experts|router|shared)\./.test(name)
 const sizeName = ({ batch, tokens }: Size): string => `${batch}×${tokens}`
 
 /**
@@ -67,8 +72,12 @@ const sizeName = ({ batch, tokens }: Size): string => `${batch}×${tokens}`
 export const make = (model: Model.Model, options: { readonly sizes?: ReadonlyArray<Size>; readonly positions?: number } = {}): Decoder => {
   const { positions = model.contextLength, sizes = [] } = options
   const parameters = new Map(Model.tensors(model).filter(({ name }) => isDecoders(model, name)).map(({ name, shape }) => [name, kept(shape, { label: name })]))
-  const table = (label: string) => kept([positions, model.headSize / 2], { label })
-  const decoder: Decoder = { model, parameters, constants: { tables: { cosines: table("rope.cosines"), sines: table("rope.sines") }, positions: new Map() } }
+  const table = (at: string): RopeTables => {
+    const [cosines, sines] = (["cosines", "sines"] as const).map((label) => kept([positions, rotatedSize(model) / 2], { label: `${at}.${label}` })) as [Tensor, Tensor]
+    return { cosines, sines }
+  }
+  const localTables = model.attention?.localTheta === undefined ? undefined : table("rope.local")
+  const decoder: Decoder = { model, parameters, constants: { tables: table("rope"), localTables, positions: new Map() } }
   for (const size of sizes) announce(decoder, size)
   return decoder
 }
@@ -96,10 +105,14 @@ export const load = Effect.fn("Decoder.load")(function*(arena: Arena, decoder: D
     }
     yield* arena.upload(tensor, yield* weights.read(name))
   }
-  const { tables: { cosines, sines }, positions } = decoder.constants, frequencies = rotaryFrequencies(decoder.model), half = frequencies.length
-  const angles = Float64Array.from({ length: cosines.slot.length }, (_, i) => Math.floor(i / half) * frequencies[i % half]!) // [positions, headSize / 2]
-  yield* arena.upload(cosines, Float32Array.from(angles, Math.cos))
-  yield* arena.upload(sines, Float32Array.from(angles, Math.sin))
+  const { localTables, positions, tables } = decoder.constants
+  for (const [of, local] of [[tables, false], [localTables, true]] as const) {
+    if (of === undefined) continue
+    const { cosines, sines } = of, frequencies = rotaryFrequencies(decoder.model, { positions: cosines.shape[0]!, local }), half = frequencies.length, magnitude = local ? 1 : rotaryMagnitude(decoder.model)
+    const angles = Float64Array.from({ length: cosines.slot.length }, (_, i) => Math.floor(i / half) * frequencies[i % half]!) // [positions, rotated / 2]
+    yield* arena.upload(cosines, Float32Array.from(angles, (angle) => magnitude * Math.cos(angle)))
+    yield* arena.upload(sines, Float32Array.from(angles, (angle) => magnitude * Math.sin(angle)))
+  }
   for (const { size } of positions.values()) yield* prepare(arena, decoder, size)
 })
 
@@ -123,62 +136,81 @@ export const project = (decoder: Decoder, x: Tensor, name: string, adapters?: Ad
   return adapter === undefined ? linear(x, parameter(decoder, name)) : adaptedLinear(x, parameter(decoder, name), adapter)
 }
 
+/** x normalised with the named gain. Shapes: x [..., columns] → the same. */
+const normed = (decoder: Decoder, x: Tensor, name: string): Tensor => {
+  const gain = parameter(decoder, name)
+  return rmsNorm(x, decoder.model.shiftedGains === true ? affine(gain, { shift: 1 }) : gain, decoder.model.normEpsilon)
+}
+
+/** How many tokens back a layer sees; undefined where it sees everything. */
+const windowOf = ({ attention: { global = [], window } = {} }: Model.Model, layer: number): number | undefined => global.includes(layer) ? undefined : window
+
 /** Query, key or value of a layer, with its bias, norm and rotation where the model has them: x [rows, hidden] → [rows, heads · headSize]. */
 const projected = (decoder: Decoder, x: Tensor, layer: number, name: "query" | "key" | "value", positions: Tensor, adapters: Adapters | undefined): Tensor => {
-  const { attention: { bias = false, noRope = [], norms } = {}, headSize, heads, keyValueHeads, normEpsilon } = decoder.model
+  const { attention: { bias = false, noRope = [], norms } = {}, headSize, heads, keyValueHeads } = decoder.model, { localTables, tables } = decoder.constants
   const at = `layers.${layer}.attention.${name}`, plain = project(decoder, x, at, adapters), count = name === "query" ? heads : keyValueHeads
   const biased = bias ? addRow(plain, parameter(decoder, `${at}Bias`)) : plain
   if (name === "value") return biased
-  const gain = norms === undefined ? undefined : parameter(decoder, `${at}Norm`)
-  const normed = gain === undefined ? biased : norms === "width" ? rmsNorm(biased, gain, normEpsilon)
-    : view(rmsNorm(view(biased, [x.shape[0]! * count, headSize]), gain, normEpsilon), biased.shape) // each head by itself
-  return noRope.includes(layer) ? normed : rope(normed, positions, decoder.constants.tables, { heads: count, headSize })
+  const even = norms === undefined ? biased : norms === "width" ? normed(decoder, biased, `${at}Norm`)
+    : view(normed(decoder, view(biased, [x.shape[0]! * count, headSize]), `${at}Norm`), biased.shape) // each head by itself
+  const turning = localTables !== undefined && windowOf(decoder.model, layer) !== undefined ? localTables : tables
+  return noRope.includes(layer) ? even : rope(even, positions, turning, { heads: count, headSize, rotated: rotatedSize(decoder.model) })
 }
 
-/** The dense feed-forward of a layer: down(silu(gate x) · up x). Shapes: x [rows, hidden] → [rows, hidden]. */
+/** A feed-forward's inner function of its two products: silu(gate) · up, or as the model says. Shapes: gate, up [rows, inner] → the same. */
+export const activate = (gate: Tensor, up: Tensor, activation: Model.Activation | undefined): Tensor =>
+  activation === undefined ? swiglu(gate, up) : multiply(map(gate, "gelu"), up)
+
+/** The dense feed-forward of a layer: down(silu(gate x) · up x), or with the model's own inner function. Shapes: x [rows, hidden] → [rows, hidden]. */
 export const feedForward = (decoder: Decoder, x: Tensor, layer: number, options: { readonly adapters?: Adapters | undefined; readonly tap?: Tap | undefined } = {}): Tensor => {
   const { adapters, tap } = options, at = `layers.${layer}.feedForward`
-  const inner = swiglu(project(decoder, x, `${at}.gate`, adapters), project(decoder, x, `${at}.up`, adapters)) // [rows, inner]
+  const inner = activate(project(decoder, x, `${at}.gate`, adapters), project(decoder, x, `${at}.up`, adapters), decoder.model.activation) // [rows, inner]
   tap?.("feedForward.inner", layer, inner)
   return project(decoder, inner, `${at}.down`, adapters)
 }
 
 /** States after the final norm. Shapes: ids u32 [rows] → [rows, hidden]. */
 export const states = (decoder: Decoder, ids: Tensor, options: ForwardOptions): Tensor => {
-  const { constants, model } = decoder, { adapters, batch, chunk, tap, tokens, window = model.attention?.window } = options
+  const { constants, model } = decoder, { adapters, batch, chunk, tap, tokens } = options
   expectShape("Decoder.forward", "ids", ids, [batch * tokens], "u32")
   const positions = chunk?.positions ?? constants.positions.get(sizeName(options))?.tensor
   if (positions === undefined) throw new Error(`Decoder.forward: size ${sizeName(options)} (batch × tokens) was not announced: pass it to Decoder.make as one of \`sizes\`, or call Decoder.prepare(arena, decoder, { batch, tokens }) before recording`)
   if (options.feedForward === undefined && model.feedForward.kind === "mixture") throw new Error("Decoder.forward: a mixture needs its feed-forward passed as an option (routing's Mixture)")
-  const { headSize, heads, keyValueHeads, normEpsilon } = model
-  let x = embedding(parameter(decoder, "embedding"), ids) // [rows, hidden]
+  const { embeddingScale, headSize, heads, keyValueHeads, outputNorms = false } = model, { scale, softCap } = model.attention ?? {}
+  const embedded = embedding(parameter(decoder, "embedding"), ids) // [rows, hidden]
+  let x = embeddingScale === undefined ? embedded : affine(embedded, { scale: embeddingScale }) // [rows, hidden]
   tap?.("embedding", 0, x)
   for (let layer = 0; layer < model.layers; layer++) {
     const at = `layers.${layer}.attention`
-    const attended = rmsNorm(x, parameter(decoder, `${at}.norm`), normEpsilon) // [rows, hidden]
+    const attended = normed(decoder, x, `${at}.norm`) // [rows, hidden]
     tap?.("attention.input", layer, attended)
     const [query, key, value] = (["query", "key", "value"] as const).map((name) => projected(decoder, attended, layer, name, positions, adapters)) as [Tensor, Tensor, Tensor]
-    const sizes = { batch, tokens, heads, keyValueHeads, headSize, window }
+    const sizes = { batch, tokens, heads, keyValueHeads, headSize, window: options.window ?? windowOf(model, layer), scale, softCap }
     const mixed = chunk === undefined ? attention(query, key, value, sizes) : cachedAttention(query, key, value, chunk.cache.layers[layer]!, chunk.places, { ...sizes, fresh: chunk.fresh }) // [rows, heads · headSize]
     tap?.("attention.inner", layer, mixed)
-    const attentionOutput = project(decoder, mixed, `${at}.output`, adapters) // [rows, hidden]
+    const attentionProduct = project(decoder, mixed, `${at}.output`, adapters) // [rows, hidden]
+    const attentionOutput = outputNorms ? normed(decoder, attentionProduct, `${at}.outputNorm`) : attentionProduct
     tap?.("attention.output", layer, attentionOutput)
     x = add(x, attentionOutput)
-    const fed = rmsNorm(x, parameter(decoder, `layers.${layer}.feedForward.norm`), normEpsilon) // [rows, hidden]
+    const fed = normed(decoder, x, `layers.${layer}.feedForward.norm`) // [rows, hidden]
     tap?.("feedForward.input", layer, fed)
-    const feedForwardOutput = options.feedForward?.(fed, layer) ?? feedForward(decoder, fed, layer, { adapters, tap }) // [rows, hidden]
-    expectShape("Decoder.forward", `feedForward of layer ${layer}`, feedForwardOutput, x.shape)
+    const feedForwardProduct = options.feedForward?.(fed, layer) ?? feedForward(decoder, fed, layer, { adapters, tap }) // [rows, hidden]
+    expectShape("Decoder.forward", `feedForward of layer ${layer}`, feedForwardProduct, x.shape)
+    const feedForwardOutput = outputNorms ? normed(decoder, feedForwardProduct, `layers.${layer}.feedForward.outputNorm`) : feedForwardProduct
     tap?.("feedForward.output", layer, feedForwardOutput)
     x = add(x, feedForwardOutput)
     tap?.("block.output", layer, x)
   }
-  const normed = rmsNorm(x, parameter(decoder, "norm"), normEpsilon)
-  tap?.("norm", model.layers - 1, normed)
-  return normed
+  const last = normed(decoder, x, "norm")
+  tap?.("norm", model.layers - 1, last)
+  return last
 }
 
 /** Logits of states. Shapes: x [rows, hidden] → [rows, vocabulary]. */
-export const head = (decoder: Decoder, x: Tensor, adapters?: Adapters): Tensor => project(decoder, x, decoder.model.tiedEmbeddings ? "embedding" : "head", adapters)
+export const head = (decoder: Decoder, x: Tensor, adapters?: Adapters): Tensor => {
+  const { logitCap: cap, tiedEmbeddings } = decoder.model, logits = project(decoder, x, tiedEmbeddings ? "embedding" : "head", adapters)
+  return cap === undefined ? logits : affine(map(affine(logits, { scale: 1 / cap }), "tanh"), { scale: cap })
+}
 
 /** The whole decoder. Shapes: ids u32 [rows] → logits [rows, vocabulary]. Fails: a size that was not announced is a defect. */
 export const forward = (decoder: Decoder, ids: Tensor, options: ForwardOptions): Tensor => head(decoder, states(decoder, ids, options), options.adapters)

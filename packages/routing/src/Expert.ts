@@ -14,13 +14,14 @@ export type Full = Readonly<Record<Matrix, Tensor.Tensor>>
 /** Of each matrix [out, in]: a [rank, in], b [out, rank]. Stacked: an axis of experts before them. */
 export type LowRank = Readonly<Record<Matrix, { readonly a: Tensor.Tensor; readonly b: Tensor.Tensor }>>
 
-/** The experts of one layer on the device. */
-export type Experts =
+/** The experts of one layer on the device. `activation`: their inner function, silu when left out. */
+export type Experts = { readonly activation?: Model.Activation | undefined } & (
   | { readonly kind: "full"; readonly count: number; readonly stack: Full }
   | { readonly kind: "lowRank"; readonly count: number; readonly scale: number; readonly base: Full; readonly stack: LowRank }
+)
 
 /** The feed-forward that every token passes beside its experts, and the direction of its gate, `router` [1, hidden], where it has one. */
-export interface Shared { readonly feedForward: Full; readonly router: Tensor.Tensor | undefined }
+export interface Shared { readonly feedForward: Full; readonly router: Tensor.Tensor | undefined; readonly activation?: Model.Activation | undefined }
 
 /** A tensor of the device, and the canonical tensors whose rows it holds one after the other (itself alone, unless it is a stack). */
 export interface Entry {
@@ -66,14 +67,14 @@ export const lowRank = (parameters: ReadonlyMap<string, Tensor.Tensor>, at: stri
 }
 
 /** The experts of a layer, from the parameters of the model. */
-export const inLayer = (parameters: ReadonlyMap<string, Tensor.Tensor>, form: Model.Mixture, layer: number): Experts => {
+export const inLayer = (parameters: ReadonlyMap<string, Tensor.Tensor>, form: Model.Mixture, layer: number, activation?: Model.Activation): Experts => {
   const at = `layers.${layer}.experts`
-  return form.expert.kind === "full" ? { kind: "full", count: form.experts, stack: full(parameters, at) }
-    : { kind: "lowRank", count: form.experts, scale: form.expert.scale, base: full(parameters, `layers.${layer}.feedForward`), stack: lowRank(parameters, at) }
+  return form.expert.kind === "full" ? { activation, kind: "full", count: form.experts, stack: full(parameters, at) }
+    : { activation, kind: "lowRank", count: form.experts, scale: form.expert.scale, base: full(parameters, `layers.${layer}.feedForward`), stack: lowRank(parameters, at) }
 }
 
 /** The shared expert of a layer; undefined where the model has none. */
-export const sharedIn = (parameters: ReadonlyMap<string, Tensor.Tensor>, form: Model.Mixture, layer: number): Shared | undefined => {
+export const sharedIn = (parameters: ReadonlyMap<string, Tensor.Tensor>, form: Model.Mixture, layer: number, activation?: Model.Activation): Shared | undefined => {
   const at = `layers.${layer}.shared`
-  return form.shared === undefined ? undefined : { feedForward: full(parameters, at), router: form.shared.gate ? named(parameters, `${at}.router`) : undefined }
+  return form.shared === undefined ? undefined : { activation, feedForward: full(parameters, at), router: form.shared.gate ? named(parameters, `${at}.router`) : undefined }
 }

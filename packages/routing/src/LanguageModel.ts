@@ -139,7 +139,7 @@ export const states = (self: LanguageModel, ids: Tensor.Tensor, options: Pass = 
   const size = chunk === undefined ? { batch: self.batch, tokens: self.tokens } : { batch: chunk.cache.batch, tokens: chunk.tokens, chunk }
   if (form.kind === "dense" || router === undefined) return { states: Decoder.states(decoder, ids, { ...size, adapters: adaptersOf(self), tap: options.tap }), decisions: [] }
   const beside = (x: Tensor.Tensor, layer: number, output: Tensor.Tensor): Tensor.Tensor => {
-    const shared = Expert.sharedIn(parameters, form, layer)
+    const shared = Expert.sharedIn(parameters, form, layer, model.activation)
     return shared === undefined ? output : Op.add(output, Mixture.shared(x, shared))
   }
   const run = (feedForward: (x: Tensor.Tensor, layer: number) => Tensor.Tensor, tap?: Decoder.Tap) =>
@@ -147,11 +147,11 @@ export const states = (self: LanguageModel, ids: Tensor.Tensor, options: Pass = 
   const byLikelihood = router.score.by === "likelihood" && Router.scored(router, form.experts)
   if (chunk !== undefined && byLikelihood) throw new Error("LanguageModel.states: a router by likelihood keeps no state to go on from: Generation.carried refuses it")
   const scores = byLikelihood && router.score.by === "likelihood"
-    ? likelihoods(ids, { ...size, ...router.score, experts: form.experts, predict: (expert) => Decoder.head(decoder, run((x, layer) => Mixture.alone(x, Expert.inLayer(parameters, form, layer), expert))) })
+    ? likelihoods(ids, { ...size, ...router.score, experts: form.experts, predict: (expert) => Decoder.head(decoder, run((x, layer) => Mixture.alone(x, Expert.inLayer(parameters, form, layer, model.activation), expert))) })
     : undefined
   const decisions: Array<Decision> = []
   const normed = run((x, layer) => {
-    const experts = Expert.inLayer(parameters, form, layer), tensors = routerTensors(self, layer)
+    const experts = Expert.inLayer(parameters, form, layer, model.activation), tensors = routerTensors(self, layer)
     const carried = chunk === undefined || pools === undefined ? undefined : { places: chunk.places, state: (decay: number) => pools(layer, decay) }
     const decision = decide(x, router, decisions, { batch: size.batch, tokens: size.tokens, layer, experts: form.experts, tensors, carried, ...scores === undefined ? {} : { scores } })
     decisions.push(decision)
@@ -211,7 +211,7 @@ const selectors = {
   feedForward: (name: string) => /\.feedForward\.(gate|up|down)$|\.shared\.(gate|up|down|router)$/.test(name),
   adapter: (name: string) => /\.feedForward\.(gate|up|down)\.[ab]$/.test(name),
   attention: (name: string) => /\.attention\.((query|key|value)(Bias)?|output)$/.test(name),
-  norms: (name: string) => /(^|\.)norm$|\.attention\.(query|key)Norm$/.test(name),
+  norms: (name: string) => /(^|\.)norm$|\.(query|key|output)Norm$/.test(name),
   embeddings: (name: string) => name === "embedding" || name === "head"
 }
 /** Which tensors: `feedForward` are dense matrices (also the shared ones of low-rank experts, and shared experts with their gates), `adapter` a dense model's low-rank terms. */

@@ -6,7 +6,7 @@
  * because Σ w·(W h) = W·(Σ w·h). Only the low-rank terms run per visit.
  * Papers: Shazeer et al. 2017 (mixture layers); Gale et al., "MegaBlocks", 2022 (dropless); Hu et al., "LoRA", 2021.
  */
-import { Op, type Tensor } from "@switchyard/gpu"
+import { Decoder, Op, type Tensor } from "@switchyard/gpu"
 import type { Decision } from "./Decision.ts"
 import type { Experts, Matrix, Shared } from "./Expert.ts"
 import { route } from "./route.ts"
@@ -33,23 +33,23 @@ export const forward = (x: Tensor.Tensor, options: Options): { readonly output: 
 
 /** The experts' outputs mixed as decided. Shapes: x [rows, hidden] → [rows, hidden]. */
 export const mix = (x: Tensor.Tensor, decision: Decision, experts: Experts): Tensor.Tensor => {
-  const { active, offsets, places, weights } = decision
+  const { active, offsets, places, weights } = decision, { activation } = experts
   const visits = Op.dispatch(x, decision, active) // [slots, hidden]
   if (experts.kind === "full") {
     const { down, gate, up } = experts.stack
-    const inner = Op.swiglu(Op.groupedLinear(visits, gate, offsets), Op.groupedLinear(visits, up, offsets)) // [slots, inner]
+    const inner = Decoder.activate(Op.groupedLinear(visits, gate, offsets), Op.groupedLinear(visits, up, offsets), activation) // [slots, inner]
     return Op.combine(Op.groupedLinear(inner, down, offsets), places, weights)
   }
   const { base, scale, stack } = experts
   const change = (rows: Tensor.Tensor, matrix: Matrix) => Op.groupedLinear(Op.groupedLinear(rows, stack[matrix].a, offsets), stack[matrix].b, offsets, scale) // [slots, out]
   const through = (matrix: "gate" | "up") => Op.add(Op.dispatch(Op.linear(x, base[matrix]), decision, active), change(visits, matrix)) // [slots, inner]
-  const inner = Op.swiglu(through("gate"), through("up")) // [slots, inner]
+  const inner = Decoder.activate(through("gate"), through("up"), activation) // [slots, inner]
   return Op.add(Op.linear(Op.combine(inner, places, weights), base.down), Op.combine(change(inner, "down"), places, weights))
 }
 
 /** The shared expert on every row, times sigmoid(x · router) where it has a gate. Shapes: x [rows, hidden] → [rows, hidden]. */
-export const shared = (x: Tensor.Tensor, { feedForward: { down, gate, up }, router }: Shared): Tensor.Tensor => {
-  const output = Op.linear(Op.swiglu(Op.linear(x, gate), Op.linear(x, up)), down) // [rows, hidden]
+export const shared = (x: Tensor.Tensor, { activation, feedForward: { down, gate, up }, router }: Shared): Tensor.Tensor => {
+  const output = Op.linear(Decoder.activate(Op.linear(x, gate), Op.linear(x, up), activation), down) // [rows, hidden]
   return router === undefined ? output : Op.scaleRows(output, Op.view(Op.map(Op.linear(x, router), "sigmoid"), [x.shape[0]!]))
 }
 
@@ -59,5 +59,5 @@ export const alone = (x: Tensor.Tensor, experts: Experts, expert: number): Tenso
   const own = (stack: Tensor.Tensor) => Op.view(Op.sliceRows(stack, expert, 1), stack.shape.slice(1)) // [out, in]
   const through = (rows: Tensor.Tensor, matrix: Matrix) => experts.kind === "full" ? Op.linear(rows, own(experts.stack[matrix]))
     : Op.adaptedLinear(rows, experts.base[matrix], { a: own(experts.stack[matrix].a), b: own(experts.stack[matrix].b), scale: experts.scale })
-  return through(Op.swiglu(through(x, "gate"), through(x, "up")), "down")
+  return through(Decoder.activate(through(x, "gate"), through(x, "up"), experts.activation), "down")
 }

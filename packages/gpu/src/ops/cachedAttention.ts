@@ -13,14 +13,16 @@ import { cachedSoftmax } from "../kernels/cachedSoftmax.ts"
 import { cacheRows } from "../kernels/cacheRows.ts"
 import * as Recording from "../Recording.ts"
 import { expectShape, type Tensor } from "../Tensor.ts"
+import { affine } from "./affine.ts"
 import { attention, type AttentionOptions } from "./attention.ts"
+import { map } from "./map.ts"
 
 /** One layer's keys and values so far: kept tensors [batch, capacity, keyValueHeads · headSize]. */
 export interface LayerCache { readonly keys: Tensor; readonly values: Tensor }
 export interface CachedAttentionOptions extends AttentionOptions { readonly fresh?: boolean }
 
 export const cachedAttention = (q: Tensor, k: Tensor, v: Tensor, cache: LayerCache, places: Tensor, options: CachedAttentionOptions): Tensor => {
-  const { batch, fresh = false, headSize, heads, keyValueHeads, tokens, window = 0 } = options, rows = batch * tokens, width = keyValueHeads * headSize
+  const { batch, fresh = false, headSize, heads, keyValueHeads, scale = 1 / Math.sqrt(headSize), softCap, tokens, window = 0 } = options, rows = batch * tokens, width = keyValueHeads * headSize
   const capacity = cache.keys.shape[1]!
   if (heads % keyValueHeads !== 0) throw new Error(`cachedAttention: heads (${heads}) must be a multiple of keyValueHeads (${keyValueHeads})`)
   expectShape("cachedAttention", "q", q, [rows, heads * headSize])
@@ -33,8 +35,9 @@ export const cachedAttention = (q: Tensor, k: Tensor, v: Tensor, cache: LayerCac
   if (fresh) return attention(q, k, v, options)
   const scores = Recording.scratch([rows * heads, capacity]), weights = Recording.scratch([rows * heads, capacity]), out = Recording.scratch(q.shape)
   const sizes = { tokens, heads, keyValueHeads, headSize, capacity, window }
-  Recording.step(cachedScores, { q, keys: cache.keys, places, out: scores }, { count: rows * heads * capacity, ...sizes, scale: 1 / Math.sqrt(headSize) })
-  Recording.step(cachedSoftmax, { x: scores, places, out: weights }, { rows: rows * heads, columns: capacity, heads, window })
+  Recording.step(cachedScores, { q, keys: cache.keys, places, out: scores }, { count: rows * heads * capacity, ...sizes, scale })
+  const capped = softCap === undefined ? scores : affine(map(affine(scores, { scale: 1 / softCap }), "tanh"), { scale: softCap })
+  Recording.step(cachedSoftmax, { x: capped, places, out: weights }, { rows: rows * heads, columns: capacity, heads, window })
   Recording.step(cachedMix, { weights, values: cache.values, places, out }, { count: rows * heads * headSize, ...sizes })
   return out
 }

@@ -7,11 +7,21 @@ import * as Gradient from "../Gradient.ts"
 import { rope as kernel } from "../kernels/rope.ts"
 import * as Recording from "../Recording.ts"
 import { expectShape, type Tensor } from "../Tensor.ts"
+import { joinColumns } from "./joinColumns.ts"
+import { sliceColumns } from "./sliceColumns.ts"
+import { view } from "./view.ts"
 
 export interface RopeTables { readonly cosines: Tensor; readonly sines: Tensor }
 
-export const rope = (x: Tensor, positions: Tensor, tables: RopeTables, options: { readonly heads: number; readonly headSize: number }): Tensor => {
-  const { headSize, heads } = options, { cosines, sines } = tables
+/** Options: `rotated`, how many of a head's first numbers turn; the others stay (tables are then [positions, rotated / 2]). */
+export const rope = (x: Tensor, positions: Tensor, tables: RopeTables, options: { readonly heads: number; readonly headSize: number; readonly rotated?: number }): Tensor => {
+  const { headSize, heads, rotated = headSize } = options, { cosines, sines } = tables
+  if (rotated < headSize) {
+    expectShape("rope", "x", x, [undefined, heads * headSize])
+    const rows = x.shape[0]!, each = view(x, [rows * heads, headSize])
+    const turned = rope(view(sliceColumns(each, 0, rotated), [rows, heads * rotated]), positions, tables, { heads, headSize: rotated })
+    return view(joinColumns([view(turned, [rows * heads, rotated]), sliceColumns(each, rotated, headSize - rotated)]), x.shape)
+  }
   if (headSize % 2 !== 0) throw new Error(`rope: headSize must be even, got ${headSize}`)
   expectShape("rope", "x", x, [undefined, heads * headSize])
   expectShape("rope", "positions", positions, [x.shape[0]], "u32")
