@@ -18,7 +18,10 @@ const plain: Model.Model = {
 const models: Readonly<Record<string, Model.Model>> = {
   "grouped heads": plain,
   "a window": { ...plain, attention: { window: 5 } },
-  "biases, norms and a layer without rotation": { ...plain, tiedEmbeddings: false, attention: { bias: true, norms: "head", noRope: [1] } }
+  "biases, norms and a layer without rotation": { ...plain, tiedEmbeddings: false, attention: { bias: true, norms: "head", noRope: [1] } },
+  "Gemma's block: a window in one layer, with a theta of its own, caps, second norms": {
+    ...plain, attention: { window: 5, global: [1], localTheta: 50, rotated: 4, scale: 0.5, softCap: 2 }, outputNorms: true, shiftedGains: true, embeddingScale: 2, logitCap: 3, activation: { kind: "geluTanh" }
+  }
 }
 const weightsOf = (model: Model.Model) => Weights.fromMemory(Object.fromEntries(Model.tensors(model).map(({ name, shape }) =>
   [name, { shape, data: Random.fillNormal(Random.make(3, name), new Float32Array(shape.reduce((a, b) => a * b, 1)), shape.length === 1 ? { mean: 1, deviation: 0.1 } : { deviation: 0.3 }) }])))
