@@ -3,7 +3,7 @@
  * so that a model scored once is not scored again when another joins the table.
  */
 import { Artifact, Checkpoint, Corpus, Model, Pipeline, Stage, Table, Tables } from "@switchyard/core"
-import { Device } from "@switchyard/gpu"
+import { Device, Storage } from "@switchyard/gpu"
 import { Effect, Option, Schema } from "effect"
 import * as Diagnostics from "./Diagnostics.ts"
 import { allDomains, oracle, values } from "./values.ts"
@@ -23,16 +23,16 @@ const scores = Table.Artifact(Scores.Scores), trace = Table.Artifact(Tables.Trac
 
 const replicasOf = Effect.map(Effect.serviceOption(Device.Device), Option.match({ onNone: () => 1, onSome: ({ replicas }) => replicas }))
 
-/** Stage: the log-likelihood of every held-out document. Side: `facts`. Options: `task` (`Task.bitsPerByte()`). Fails: CorpusError on an empty split; the device's failures. */
+/** Stage: the log-likelihood of every held-out document. Side: `facts`. Options: `task` (`Task.bitsPerByte()`); `storage` of the weights on the device (f32 when left out). Fails: CorpusError on an empty split; the device's failures. */
 export const score = Stage.make("evaluate/score", {
   version: 1,
   inputs: [Stage.one("model", Checkpoint.Either), Stage.record("texts", Corpus.Artifact)],
-  options: Schema.Struct({ task: Task }),
+  options: Schema.Struct({ task: Task, storage: Schema.optionalKey(Storage.Storage) }),
   output: scores,
   sides: { facts },
-  *describe({ model, texts }, { task }) {
+  *describe({ model, texts }, { storage, task }) {
     const replicas = yield* replicasOf
-    const { batch, program: recorded, tokens } = yield* program(model.model, task, replicas)
+    const { batch, program: recorded, tokens } = yield* program(model.model, task, replicas, storage)
     const { deviceBytes, flops, largestBuffer } = yield* Device.planned(recorded)
     // tokens are known when the text is: a byte is at most one token of our tokenizers
     const bytes = Object.values(texts).reduce((sum, { bytes = 0, splits }) => sum + Math.min(task.maximumBytes ?? Infinity, splits?.[task.split].bytes ?? bytes), 0)
@@ -41,8 +41,8 @@ export const score = Stage.make("evaluate/score", {
       cost: { flops: Math.ceil(bytes / (batch * tokens)) * flops, deviceBytes, largestBuffer }
     }
   },
-  *run({ model, texts }, { task }, context) {
-    const found = yield* scoreDocuments(model, texts, task, (done, total) => context.progress(done, total, "tokens"))
+  *run({ model, texts }, { storage, task }, context) {
+    const found = yield* scoreDocuments(model, texts, task, (done, total) => context.progress(done, total, "tokens"), storage)
     yield* context.actual({ flops: found.flops, deviceBytes: found.deviceBytes, device: found.device })
     const form = model.model.feedForward
     return {

@@ -35,6 +35,7 @@ export const make = (parameters: ReadonlyArray<Tensor>, options: Pick<Options, "
   if (parameters.length === 0) throw new Error("AdamW.make: no parameters to train")
   if (new Set(parameters.map(({ slot }) => slot.id)).size < parameters.length) throw new Error("AdamW.make: a parameter is listed twice")
   for (const { slot } of parameters) if (!slot.kept) throw new Error(`AdamW.make: ${slot.label || "a parameter"} is scratch; parameters are kept tensors`)
+  for (const { dtype, slot } of parameters) if (dtype !== "f32") throw new Error(`AdamW.make: ${slot.label || "a parameter"} is ${dtype}: what is trained must be f32`)
   const moments = (name: string) => parameters.map(({ shape, slot }) => kept(shape, { label: `adamw.${name}.${slot.label}` }))
   return { parameters, first: moments("first"), second: moments("second"), hyper: kept([7], { label: "adamw.hyper" }), clip, decays: parameters.map(decays) }
 }

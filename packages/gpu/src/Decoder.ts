@@ -24,6 +24,7 @@ import { rope, type RopeTables } from "./ops/rope.ts"
 import { swiglu } from "./ops/swiglu.ts"
 import { view } from "./ops/view.ts"
 import { rotaryFrequencies, rotaryMagnitude, rotatedSize } from "./rotaryFrequencies.ts"
+import type { Storage } from "./Storage.ts"
 import { expectShape, kept, type Tensor } from "./Tensor.ts"
 
 /** A batch as one replica sees it. Rows = batch · tokens. */
@@ -67,11 +68,12 @@ const sizeName = ({ batch, tokens }: Size): string => `${batch}×${tokens}`
 /**
  * The decoder's tensors, without numbers. Of a mixture: everything but its experts, shared feed-forward and router, which are routing's.
  *
- * Options: `sizes` that will be recorded (others are announced by `prepare`); `positions`, how many the rotary tables hold (contextLength).
+ * Options: `sizes` that will be recorded (others are announced by `prepare`); `positions`, how many the rotary tables hold (contextLength); `storage`, how
+ * a weight lies on the device when not as f32.
  */
-export const make = (model: Model.Model, options: { readonly sizes?: ReadonlyArray<Size>; readonly positions?: number } = {}): Decoder => {
-  const { positions = model.contextLength, sizes = [] } = options
-  const parameters = new Map(Model.tensors(model).filter(({ name }) => isDecoders(model, name)).map(({ name, shape }) => [name, kept(shape, { label: name })]))
+export const make = (model: Model.Model, options: { readonly sizes?: ReadonlyArray<Size>; readonly positions?: number; readonly storage?: (name: string) => Storage | undefined } = {}): Decoder => {
+  const { positions = model.contextLength, sizes = [], storage } = options
+  const parameters = new Map(Model.tensors(model).filter(({ name }) => isDecoders(model, name)).map(({ name, shape }) => [name, kept(shape, { label: name, dtype: storage?.(name) ?? "f32" })]))
   const table = (at: string): RopeTables => {
     const [cosines, sines] = (["cosines", "sines"] as const).map((label) => kept([positions, rotatedSize(model) / 2], { label: `${at}.${label}` })) as [Tensor, Tensor]
     return { cosines, sines }

@@ -11,11 +11,13 @@ export type Reals = Float32Array | Float64Array
 export type DType = "f32" | "u32"
 /** `write` means every element is written; `update` means what was there matters or remains in part. */
 export type Access = "read" | "write" | "update"
-export interface Binding { readonly dtype: DType; readonly access: Access }
+/** `stored`: the words of a tensor of weights in one of the formats of Storage.ts. */
+export interface Binding { readonly dtype: DType; readonly access: Access; readonly stored?: true }
 
 export const reads = { dtype: "f32", access: "read" } as const
 export const writes = { dtype: "f32", access: "write" } as const
 export const updates = { dtype: "f32", access: "update" } as const
+export const readsStored = { dtype: "u32", access: "read", stored: true } as const
 export const readsIndex = { dtype: "u32", access: "read" } as const
 export const writesIndex = { dtype: "u32", access: "write" } as const
 

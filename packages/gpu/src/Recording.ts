@@ -4,6 +4,7 @@
  */
 import type * as Kernel from "./Kernel.ts"
 import { place, type Placement } from "./place.ts"
+import { isStorage } from "./Storage.ts"
 import * as Tensor from "./Tensor.ts"
 
 /** One kernel call: which kernel, on which slots (in binding order), with which parameters (in layout order). */
@@ -69,7 +70,8 @@ export const step = <B extends Readonly<Record<string, Kernel.Binding>>, P exten
   const recording = inProgress()
   const slots = Object.keys(kernel.bindings).map((name) => {
     const tensor = tensors[name]!
-    if (tensor.dtype !== kernel.bindings[name]!.dtype) throw new Error(`${kernel.name}: ${name} must be ${kernel.bindings[name]!.dtype}, got ${tensor.dtype}`)
+    const { dtype, stored = false } = kernel.bindings[name]!
+    if (tensor.dtype !== dtype && !(stored && isStorage(tensor.dtype))) throw new Error(`${kernel.name}: ${name} must be ${dtype}, got ${tensor.dtype}${tensor.slot.label === "" ? "" : ` (${tensor.slot.label})`}`)
     if (!recording.slots.has(tensor.slot.id)) recording.slots.set(tensor.slot.id, tensor.slot) // `retain` may have been there before
     recording.bytes += 4 * tensor.slot.length
     return tensor.slot.id

@@ -9,6 +9,7 @@ import type * as Kernel from "./Kernel.ts"
 import { kernels } from "./kernels.ts"
 import { modes } from "./kernels/map.ts"
 import * as Recording from "./Recording.ts"
+import { encode, formatOf, storages } from "./Storage.ts"
 import { kept } from "./Tensor.ts"
 
 export interface KernelCase {
@@ -78,6 +79,30 @@ for (const { columns, inner, name, offsets } of groupings) {
   }
   add("groupedMatmulTN", name, { a: normal(rows * inner), b: normal(rows * columns), offsets: Uint32Array.from(offsets), out: real(groups * inner * columns) },
     { total: rows, rows: inner, columns, groups, alpha: 0.5 }, { tolerance: 1e-5 })
+}
+
+// stored weights ------------------------------------------------------------------------------------------------------------------
+for (const storage of storages) {
+  const stored = (length: number) => ({ weight: encode(storage, normal(length)) }), format = formatOf(storage)
+  for (const [length, from, count] of [[1, 0, 1], [64, 0, 64], [1003, 0, 1003], [1003, 517, 300], [200, 33, 40], [300, 40, 21]] as const) {
+    add("widen", `${storage}, ${count} of ${length} from ${from}`, { ...stored(length), out: real(count) }, { count, from, total: length, format })
+  }
+  for (const [entries, columns, divisor] of [[5, 7, 1], [40, 32, 1], [9, 33, 2]] as const) {
+    add("storedGather", `${storage}, [${entries}, ${columns}], divisor ${divisor}`, { ...stored(entries * columns), ids: put(below(11, entries * divisor), { 3: 0xffffffff }), out: real(11 * columns) },
+      { count: 11 * columns, columns, divisor, total: entries * columns, format })
+  }
+  for (const kernel of ["storedMatmulNT", "storedMatmulNN"]) for (const [rows, columns, inner] of [[1, 1, 1], [3, 5, 7], [33, 65, 17], [70, 40, 96], [1, 37, 129], [5, 3, 300]] as const) {
+    add(kernel, `${storage}, [${rows}, ${columns}] inner ${inner}`, { x: normal(rows * inner), ...stored(columns * inner), out: real(rows * columns) }, { rows, columns, inner, total: columns * inner, format }, { tolerance: 1e-5 })
+  }
+  for (const { columns, inner, name, offsets } of groupings) for (const kernel of ["storedGroupedMatmulNT", "storedGroupedMatmulNN"]) {
+    const groups = offsets.length - 1, rows = offsets[groups]!, total = groups * columns * inner
+    add(kernel, `${storage}, ${name}`, { x: normal(rows * inner), ...stored(total), offsets: Uint32Array.from(offsets), out: real(rows * columns) }, { rows, columns, inner, groups, alpha: 0.5, total, format }, { tolerance: 1e-5 })
+  }
+}
+for (const kernel of ["storedMatmulNT", "storedMatmulNN"]) {
+  const [rows, columns, inner] = kernel === "storedMatmulNT" ? [3, 1100, 260] as const : [3, 260, 1100] as const // more than the host widens at once
+  add(kernel, "larger than a tile of the host", { x: normal(rows * inner), weight: encode("bf16", normal(columns * inner)), out: real(rows * columns) }, { rows, columns, inner, total: columns * inner, format: 0 }, { tolerance: 5e-5 })
+  add(kernel, "larger than a tile of the host, one row", { x: normal(inner), weight: encode("q8", normal(columns * inner)), out: real(columns) }, { rows: 1, columns, inner, total: columns * inner, format: 2 }, { tolerance: 5e-5 })
 }
 
 // element-wise --------------------------------------------------------------------------------------------------------------------

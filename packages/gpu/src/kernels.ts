@@ -6,6 +6,12 @@ import { matmulTN } from "./kernels/matmulTN.ts"
 import { groupedMatmulNT } from "./kernels/groupedMatmulNT.ts"
 import { groupedMatmulNN } from "./kernels/groupedMatmulNN.ts"
 import { groupedMatmulTN } from "./kernels/groupedMatmulTN.ts"
+import { widen } from "./kernels/widen.ts"
+import { storedGather } from "./kernels/storedGather.ts"
+import { storedMatmulNT } from "./kernels/storedMatmulNT.ts"
+import { storedMatmulNN } from "./kernels/storedMatmulNN.ts"
+import { storedGroupedMatmulNT } from "./kernels/storedGroupedMatmulNT.ts"
+import { storedGroupedMatmulNN } from "./kernels/storedGroupedMatmulNN.ts"
 import { fill } from "./kernels/fill.ts"
 import { add } from "./kernels/add.ts"
 import { multiply } from "./kernels/multiply.ts"
@@ -60,6 +66,12 @@ export const kernels: ReadonlyMap<string, Kernel.Any> = new Map<string, Kernel.A
   groupedMatmulNT,
   groupedMatmulNN,
   groupedMatmulTN,
+  widen,
+  storedGather,
+  storedMatmulNT,
+  storedMatmulNN,
+  storedGroupedMatmulNT,
+  storedGroupedMatmulNN,
   fill,
   add,
   multiply,

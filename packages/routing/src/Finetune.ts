@@ -29,7 +29,7 @@ interface Wanted { readonly select: LanguageModel.Selector | ReadonlyArray<Langu
 /** The language model of one replica and what learns in it. Fails: TrainingError naming the option that does not fit the model. */
 const prepare = (model: Model.Model, options: Training.Options, { adapter, aims, select }: Wanted, replicas: number) => Effect.gen(function*() {
   if (options.tokens > model.contextLength) return yield* refuse("tokens", `${options.tokens} tokens in a sequence, the model takes ${model.contextLength}`, `at most ${model.contextLength}`)
-  const self = yield* LanguageModel.make(model, { batch: sequencesOf(options.batch, replicas), tokens: options.tokens, ...adapter === undefined ? {} : { adapter } })
+  const self = yield* LanguageModel.make(model, { batch: sequencesOf(options.batch, replicas), tokens: options.tokens, storage: options.storage, trained: select, ...adapter === undefined ? {} : { adapter } })
   const names = LanguageModel.select(self, select), form = model.feedForward
   if (names.length === 0) return yield* refuse("trainable", `${JSON.stringify(select)} selects no tensor of this ${form.kind} model`, `choose among "all", "feedForward"${form.kind === "mixture" ? `, "routers", "experts"` : ""}`)
   const aimed = aims.balance.length > 0 || aims.supervise !== undefined

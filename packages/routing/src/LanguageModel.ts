@@ -3,7 +3,7 @@
  * module gives it its feed-forwards (dense, dense with an adapter, mixture) and keeps the names of all tensors straight.
  */
 import { Model, Random, Weights } from "@switchyard/core"
-import { Decoder, type Device, type KeyValueCache, Op, Tensor } from "@switchyard/gpu"
+import { Decoder, type Device, type KeyValueCache, Op, type Storage, Tensor } from "@switchyard/gpu"
 import { Effect, Schema } from "effect"
 import type { Decision } from "./Decision.ts"
 import * as Expert from "./Expert.ts"
@@ -38,19 +38,21 @@ export class LanguageModelError extends Schema.TaggedError<LanguageModelError>()
 /**
  * The model's tensors, described; nothing is allocated.
  *
- * Options: `batch` sequences of `tokens` for one replica; `router` instead of the model's own (`Router.fixed([2])` in proofs); `adapter` adds
+ * Options: `batch` sequences of `tokens` for one replica; `storage` of the matrices on the device, f32 when left out (norms, biases and routers are f32
+ * always, and so is what `trained` selects); `router` instead of the model's own (`Router.fixed([2])` in proofs); `adapter` adds
  * low-rank terms to a dense model. Fails: `RouterError` when the router is none, wants more experts than there are, or needs tensors that the
  * model has not.
  */
-export const make = (model: Model.Model, options: { readonly batch: number; readonly tokens: number; readonly router?: Router.Router; readonly adapter?: Adapter }): Effect.Effect<LanguageModel, Router.RouterError> => Effect.gen(function*() {
-  const { adapter, batch, tokens } = options
+export const make = (model: Model.Model, options: { readonly batch: number; readonly tokens: number; readonly router?: Router.Router; readonly adapter?: Adapter; readonly storage?: Storage.Storage | undefined; readonly trained?: Selector | ReadonlyArray<Selector> }): Effect.Effect<LanguageModel, Router.RouterError> => Effect.gen(function*() {
+  const { adapter, batch, storage, tokens, trained = [] } = options
   const form = model.feedForward
   if (form.kind === "mixture" && adapter !== undefined) throw new Error("LanguageModel.make: an adapter stands on a dense model, this one is a mixture")
   if (form.kind === "dense" && options.router !== undefined) throw new Error("LanguageModel.make: a dense model has no router")
   const router = form.kind === "dense" ? undefined : yield* routerOf(model, form, options.router)
-  const decoder = Decoder.make(model, { sizes: [{ batch, tokens }], positions: tokens })
+  const storageOf = (name: string) => isMatrix(name) && !isSelected(name, trained) ? storage : undefined
+  const decoder = Decoder.make(model, { sizes: [{ batch, tokens }], positions: tokens, storage: storageOf })
   const entries = new Map([...Expert.entries(model), ...adapter === undefined ? [] : Expert.adapterEntries(model, adapter.rank)].map((entry) => [entry.name, entry]))
-  const parameters = new Map([...entries.values()].map(({ name, shape }) => [name, decoder.parameters.get(name) ?? Tensor.kept(shape, { label: name })]))
+  const parameters = new Map([...entries.values()].map(({ name, shape }) => [name, decoder.parameters.get(name) ?? Tensor.kept(shape, { label: name, dtype: storageOf(name) ?? "f32" })]))
   return { model, batch, tokens, router, adapter, decoder, parameters, entries }
 })
 
@@ -221,9 +223,11 @@ export type Selector = typeof Selector.Type
 const given = /\.router\.(correction|table|pool\.(mean|deviation))$/
 /** The names of the parameters that any of the selectors takes, in the model's order; what is counted or fitted, never trained, is not among them. */
 export const select = (self: LanguageModel, selector: Selector | ReadonlyArray<Selector>): ReadonlyArray<string> => {
-  const chosen = typeof selector === "string" ? [selector] : selector
-  return [...self.parameters.keys()].filter((name) => !given.test(name) && chosen.some((each) => selectors[each](name)))
+  return [...self.parameters.keys()].filter((name) => !given.test(name) && isSelected(name, selector))
 }
+const isSelected = (name: string, selector: Selector | ReadonlyArray<Selector>): boolean => (typeof selector === "string" ? [selector] : selector).some((each) => selectors[each](name))
+/** What a storage is for: the matrices of the blocks, the embedding and the head, but no adapter that begins as no change. */
+const isMatrix = (name: string): boolean => selectors.embeddings(name) || selectors.experts(name) || /\.attention\.(query|key|value|output)$|\.(feedForward|shared)\.(gate|up|down)$/.test(name)
 /** The parameters by name, stacked where experts are. */
 export const parameters = (self: LanguageModel): ReadonlyMap<string, Tensor.Tensor> => self.parameters
 

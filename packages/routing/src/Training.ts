@@ -2,7 +2,7 @@
  * What every training run shares: its options, its learning rate at each step, and the error of a run whose numbers left the finite.
  */
 import { Stage } from "@switchyard/core"
-import { Schedule } from "@switchyard/gpu"
+import { Schedule, Storage } from "@switchyard/gpu"
 import { Schema } from "effect"
 
 const count = Schema.Int.check(Schema.isGreaterThan(0))
@@ -15,7 +15,7 @@ const fraction = Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 }
  *
  * Units: `batch` in sequences, `tokens` per sequence; `warmup` and `saveEvery` in steps. `schedule` takes the rate from `learningRate`, after `warmup`
  * steps of linear rise, to `finalRate` of it at the last step. `clip` bounds the global norm of the gradient (0: no bound). `weightDecay` acts on
- * matrices only. `saveEvery`: what a killed run loses at most.
+ * matrices only. `storage`: how matrices that are not trained lie on the device, f32 when left out. `saveEvery`: what a killed run loses at most.
  */
 export const fields = {
   steps: count,
@@ -30,7 +30,8 @@ export const fields = {
   beta1: fraction.pipe(Stage.byDefault(0.9)),
   beta2: fraction.pipe(Stage.byDefault(0.95)),
   epsilon: amount.pipe(Stage.byDefault(1e-8)),
-  saveEvery: count.pipe(Stage.byDefault(10))
+  saveEvery: count.pipe(Stage.byDefault(10)),
+  storage: Schema.optionalKey(Storage.Storage)
 } as const
 export const Options = Schema.Struct(fields)
 export type Options = typeof Options.Type

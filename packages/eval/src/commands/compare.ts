@@ -11,7 +11,7 @@ import { allDomains } from "../values.ts"
 import * as Inputs from "./inputs.ts"
 import { type Flags as Scoring, scored, scoring } from "./perplexity.ts"
 import { present } from "./present.ts"
-import { common, place, several, start, TargetError, work } from "./target.ts"
+import { common, place, several, start, storage, TargetError, work } from "./target.ts"
 
 /** `a − b = …: b better`, in bits per byte: less is better. */
 export const verdict = (a: string, b: string, measured: Measured): string => {
@@ -50,7 +50,7 @@ export const command = Command.make("eval:compare", {
   model: several("model", "NAME", "a model's folder, .gguf file or Hub id (org/name@revision); at least two"),
   control: Flag.String("control").pipe(Flag.withMetavar("NAME"), Flag.optional, Flag.withDescription("the model that any gain must be measured against")),
   text: several("text", "FILE", "a text, .jsonl file or folder of them, each a column of the tables"),
-  ...scoring, ...common("compare", "score at most so many bytes of each text, a sample of its documents")
+  ...scoring, storage, ...common("compare", "score at most so many bytes of each text, a sample of its documents")
 }, (flags) => Effect.flatMap(work(flags, compare(flags)), ({ report, verdicts }) => present(report, place(flags.out), verdicts.map(({ task, text }) => `${task}: ${text}`)))).pipe(
   Command.withDescription("paired differences of models against each other and against a control, with standard errors over documents"))
 

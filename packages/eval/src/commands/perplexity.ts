@@ -3,6 +3,7 @@
  * rolling log-likelihood: each token once, with as much left context as fits.
  */
 import { Corpus, Pipeline, type Stage, type Table, type Tables } from "@switchyard/core"
+import type { Storage } from "@switchyard/gpu"
 import { Effect, type Option } from "effect"
 import { Command, Flag } from "effect/cli"
 import * as Evaluate from "../Evaluate.ts"
@@ -12,7 +13,7 @@ import * as Task from "../Task.ts"
 import * as Inputs from "./inputs.ts"
 import { perplexities, wordCount } from "./perplexities.ts"
 import { present } from "./present.ts"
-import { common, place, several, start, work } from "./target.ts"
+import { common, place, several, start, storage, stored, work } from "./target.ts"
 
 /** Flags of scoring: `--tokens --document-bytes`. */
 export const scoring = {
@@ -26,6 +27,7 @@ export interface Flags {
   readonly text: ReadonlyArray<string>
   readonly tokens: number
   readonly documentBytes: number
+  readonly storage?: "f32" | Storage.Storage
   readonly limit: Option.Option<number>
 }
 
@@ -36,7 +38,7 @@ export const scored = (target: string, flags: Flags, options: { readonly title: 
   const texts = yield* Inputs.texts(target, flags.text, flags)
   const task = Task.bitsPerByte({ tokens: flags.tokens })
   const pipeline = Pipeline.make(target, () => {
-    const scores = Pipeline.each(options.models, (model) => Evaluate.score(model, texts, { task }))
+    const scores = Pipeline.each(options.models, (model) => Evaluate.score(model, texts, { task, ...stored(flags.storage ?? "f32") }))
     const report = Evaluate.report(scores, Pipeline.each(scores, ({ facts }) => facts), noLogs, {
       title: options.title, task, baselines: options.baselines,
       notes: [
@@ -61,7 +63,7 @@ export const perplexity = (flags: Flags) => Effect.gen(function*() {
 export const command = Command.make("eval:perplexity", {
   model: several("model", "NAME", "a model's folder, .gguf file or Hub id (org/name@revision), dense or mixture; several times, or several after one another"),
   text: several("text", "FILE", "a text, .jsonl file or folder of them, each a column of the tables"),
-  ...scoring, ...common("perplexity", limit)
+  ...scoring, storage, ...common("perplexity", limit)
 }, (flags) => Effect.flatMap(work(flags, perplexity(flags)), (report) => present(report, place(flags.out)))).pipe(
   Command.withDescription("bits per byte and per token, and perplexities, of models on texts"))
 

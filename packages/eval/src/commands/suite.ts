@@ -12,7 +12,7 @@ import { Progress } from "../lmEval/Progress.ts"
 import { resultTable } from "../lmEval/resultTable.ts"
 import * as Suite from "../lmEval/Suite.ts"
 import { modelName } from "./inputs.ts"
-import { place, start, TargetError } from "./target.ts"
+import { place, start, storage, stored, TargetError } from "./target.ts"
 
 const name = "switchyard-eval"
 const refuse = (problem: string, remedy: string) => Effect.fail(new TargetError({ target: name, problem, remedy }))
@@ -51,6 +51,7 @@ const flags = {
   iterations: optional("bootstrap_iters", undefined, "N", "of standard errors of perplexities; 100000"),
   bos: optional("bos_policy", undefined, "POLICY", "special tokens around texts: tokenizer (as its files say), never, always"),
   maximum: optional("max_length", undefined, "N", "tokens fed at once; the model's context"),
+  storage,
   text: optional("text", undefined, "FILE", "score this text instead of tasks"),
   json: optional("json", undefined, "OUT", "where the text's score is written; printed unless given")
 } as const
@@ -64,7 +65,7 @@ export const command = Command.make(name, flags, (given) => Effect.gen(function*
   const batch = given.batch === "auto" || given.batch.startsWith("auto:") ? "auto" : Number(given.batch)
   if (batch !== "auto" && !(Number.isInteger(batch) && batch > 0)) return yield* refuse(`--batch_size must be auto or a whole number, got ${given.batch}`, "Correct it")
   const maximum = yield* number("max_length", given.maximum, 1)
-  const shared = { model: modelName(folder), batch, ...policy === undefined ? {} : { bosPolicy: policy }, ...maximum === undefined ? {} : { maximum } } as const
+  const shared = { model: modelName(folder), batch, ...stored(given.storage), ...policy === undefined ? {} : { bosPolicy: policy }, ...maximum === undefined ? {} : { maximum } } as const
   const listen = (done: number, total: number) => { if (process.stderr.isTTY) process.stderr.write(`\r${done} of ${total} requests${done === total ? "\n" : ""}`) }
   const on = <A, E, R>(work: Effect.Effect<A, E, R>) => work.pipe(Effect.provide(Device.byName(deviceOf(given.device))), Effect.provideService(Progress, { listen }), Effect.provideService(References.LogToStderr, true))
 

@@ -3,7 +3,7 @@
  * around a pipeline of existing stages, so that it plans, resumes and remembers as every pipeline does.
  */
 import { Event, Pipeline, Store, Terminal } from "@switchyard/core"
-import { Device } from "@switchyard/gpu"
+import { Device, Storage } from "@switchyard/gpu"
 import { Cause, Effect, Option, Runtime, Schema } from "effect"
 import { Command, Flag } from "effect/cli"
 import { realpathSync } from "node:fs"
@@ -27,6 +27,10 @@ export const common = (name: string, limit: string) => ({
   device: Flag.Literals("device", ["auto", "gpu", "host", "software"]).pipe(Flag.withDefault("auto"), Flag.withDescription("what computes; auto: a hardware GPU, else the processor")),
   limit: Flag.Int("limit").pipe(Flag.filter((value) => value > 0, (value) => `--limit must be 1 or more, got ${value}`), Flag.optional, Flag.withDescription(limit))
 })
+/** `--storage`: how weights lie on the device. */
+export const storage = Flag.Literals("storage", ["f32", ...Storage.storages]).pipe(Flag.withDefault("f32"), Flag.withDescription("how weights lie on the device: f32, or smaller; what is computed is f32"))
+/** Storage as stages take it. */
+export const stored = (given: "f32" | Storage.Storage): { readonly storage?: Storage.Storage } => given === "f32" ? {} : { storage: given }
 /** Flags that may be given several times, or once with several values. */
 export const several = (name: string, metavar: string, about: string) => Flag.String(name).pipe(Flag.atLeast(1), Flag.withMetavar(metavar), Flag.withDescription(about))
 

@@ -16,7 +16,7 @@ export interface FinishedLog {
 }
 
 /** What answers depend on, hashed. */
-export const keyOf = (facts: { readonly model: string; readonly bosPolicy: string; readonly prefix: number; readonly maximum: number }, requests: ReadonlyArray<ReadonlyArray<string>>): string => Key.of([facts.model, facts.bosPolicy, facts.prefix, facts.maximum, requests])
+export const keyOf = (facts: { readonly model: string; readonly bosPolicy: string; readonly prefix: number; readonly maximum: number; readonly storage?: string }, requests: ReadonlyArray<ReadonlyArray<string>>): string => Key.of([facts.model, facts.bosPolicy, facts.prefix, facts.maximum, requests, ...facts.storage === undefined ? [] : [facts.storage]])
 
 const entry = (line: string): readonly [string, ReadonlyArray<Answer>] | undefined => {
   try {

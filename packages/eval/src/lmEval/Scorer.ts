@@ -5,7 +5,7 @@
  * are one token each, the same text twice) are one row of a batch, run once. Numbers do not depend on the batch but for rounding.
  */
 import { type Checkpoint, rollingWindows } from "@switchyard/core"
-import { Decoder, Device, Op, Recording, Tensor } from "@switchyard/gpu"
+import { Decoder, Device, Op, Recording, type Storage, Tensor } from "@switchyard/gpu"
 import { LanguageModel } from "@switchyard/routing"
 import { Effect, Schema } from "effect"
 import type { Encoder, Pair } from "./encodePair.ts"
@@ -77,16 +77,16 @@ const program = (self: LanguageModel.LanguageModel, slots: number, replicas: num
 
 /**
  * A checkpoint ready to score, on the device there is, for as long as the scope lasts. Options: `longest`, the most tokens that will be fed at once;
- * `maximum`, at which contexts are cut from the left (the model's context); `batch` sequences at a time, or "auto".
+ * `maximum`, at which contexts are cut from the left (the model's context); `batch` sequences at a time, or "auto"; `storage` of the weights on the device, f32 when left out.
  */
-export const make = (checkpoint: Checkpoint.Any, options: { readonly longest: number; readonly maximum?: number; readonly batch?: number | "auto" }) => Effect.gen(function*() {
+export const make = (checkpoint: Checkpoint.Any, options: { readonly longest: number; readonly maximum?: number; readonly batch?: number | "auto"; readonly storage?: Storage.Storage | undefined }) => Effect.gen(function*() {
   const { model } = checkpoint, maximum = options.maximum ?? model.contextLength, longest = Math.min(options.longest, maximum)
   const device = yield* Device.Device, arena = yield* device.arena, { replicas } = device
   const given = options.batch ?? "auto"
   const batchFor = (tokens: number): number => Math.max(1, given === "auto"
     ? Math.min(Math.floor(automatic.rows / tokens), Math.floor(automatic.logits / (tokens * model.vocabulary)))
     : Math.ceil(given / replicas))
-  const self = yield* LanguageModel.make(model, { batch: batchFor(longest), tokens: longest })
+  const self = yield* LanguageModel.make(model, { batch: batchFor(longest), tokens: longest, storage: options.storage })
   yield* LanguageModel.load(arena, self, checkpoint.weights)
   const programs = new Map<string, ReturnType<typeof program>>()
   const programFor = (batch: number, tokens: number, slots: number) => Effect.gen(function*() {

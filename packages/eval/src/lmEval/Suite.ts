@@ -3,6 +3,7 @@
  * and the files that lm-evaluation-harness would write.
  */
 import { Checkpoint, Digest, File, Hub, Key, Model } from "@switchyard/core"
+import type { Storage } from "@switchyard/gpu"
 import { Effect } from "effect"
 import { basename, join } from "node:path"
 import { type Group, groups as allGroups, tasks as allTasks } from "../tasks.ts"
@@ -32,6 +33,8 @@ export interface Options {
   readonly batch?: number | "auto"
   readonly bosPolicy?: BosPolicy
   readonly maximum?: number
+  /** How weights lie on the device, f32 unless given. */
+  readonly storage?: Storage.Storage | undefined
   readonly seed?: number
   /** Of a bootstrap; 0 gives no standard errors at all. */
   readonly iterations?: number
@@ -90,7 +93,7 @@ export const run = (options: Options) => Effect.scoped(Effect.gen(function*() {
   const at = yield* Hub.locate(options.model), checkpoint = yield* Checkpoint.open(at), { model } = checkpoint, encode = yield* encoderOf(checkpoint, options.model, bosPolicy)
   const maximum = options.maximum ?? model.contextLength, folder = options.out === undefined ? undefined : join(options.out, Results.sanitize(options.model))
   const log = folder === undefined ? FinishedLog.none : yield* FinishedLog.open(join(folder, "finished.jsonl"))
-  const facts = { model: folder === undefined ? "" : yield* modelKey(at), bosPolicy, prefix: encode.prefix, maximum }
+  const facts = { model: folder === undefined ? "" : yield* modelKey(at), bosPolicy, prefix: encode.prefix, maximum, ...options.storage === undefined ? {} : { storage: options.storage } }
 
   // what the log does not know, as pairs of tokens; a document is finished when all of its pairs are
   const documents = prepared.flatMap(({ asked, task }) => asked.map((each) => {
@@ -134,7 +137,7 @@ export const run = (options: Options) => Effect.scoped(Effect.gen(function*() {
     yield* Effect.sync(() => listen?.(done, pairs.length))
   })
   const longest = pairs.reduce((most, { context, continuation }) => Math.max(most, context.length + continuation.length - 1), 1)
-  const scorer = pairs.length === 0 ? undefined : yield* Scorer.make(checkpoint, { longest: Math.min(longest, maximum), maximum, batch })
+  const scorer = pairs.length === 0 ? undefined : yield* Scorer.make(checkpoint, { longest: Math.min(longest, maximum), maximum, batch, storage: options.storage })
   if (scorer !== undefined) yield* scorer.score(pairs, finish)
 
   let first = 0
@@ -181,14 +184,14 @@ export const line = (results: { readonly config: { readonly model: string; reado
 export interface TextScore { readonly tokens: number; readonly logLikelihood: number; readonly tokenPerplexity: number; readonly bytePerplexity: number; readonly bitsPerByte: number; readonly bosPolicy: BosPolicy }
 
 /** Scores one text file. Special tokens are added only if the policy says so; the first token is predicted from the prefix token. Fails: an empty text; as `run`. */
-export const text = (options: { readonly model: string; readonly file: string; readonly bosPolicy?: BosPolicy; readonly maximum?: number; readonly batch?: number | "auto" }) => Effect.scoped(Effect.gen(function*() {
+export const text = (options: { readonly model: string; readonly file: string; readonly bosPolicy?: BosPolicy; readonly maximum?: number; readonly batch?: number | "auto"; readonly storage?: Storage.Storage | undefined }) => Effect.scoped(Effect.gen(function*() {
   const { batch = "auto", bosPolicy = "never" } = options
   const source = yield* File.read(options.file), checkpoint = yield* Hub.open(options.model), maximum = options.maximum ?? checkpoint.model.contextLength
   if (source === "") return yield* new TaskError({ task: basename(options.file), at: options.file, problem: "the file is empty", remedy: "Give a text." })
   const encode = yield* encoderOf(checkpoint, options.model, bosPolicy), pairs = Scorer.rollingPairs(encode, source, maximum), { listen } = yield* Progress
   const longest = pairs.reduce((most, { context, continuation }) => Math.max(most, context.length + continuation.length - 1), 1)
   let done = 0
-  const scorer = yield* Scorer.make(checkpoint, { longest, maximum, batch })
+  const scorer = yield* Scorer.make(checkpoint, { longest, maximum, batch, storage: options.storage })
   const answers = yield* scorer.score(pairs, (found) => Effect.sync(() => { done += found.size; listen?.(done, pairs.length) }))
   const logLikelihood = answers.reduce((sum, answer) => sum + answer.logLikelihood, 0), tokens = pairs.reduce((sum, { continuation }) => sum + continuation.length, 0), bytes = PythonText.byteLength(source)
   return { tokens, logLikelihood, tokenPerplexity: Math.exp(-logLikelihood / tokens), bytePerplexity: Math.exp(-logLikelihood / bytes), bitsPerByte: -logLikelihood / bytes / Math.LN2, bosPolicy } satisfies TextScore as TextScore

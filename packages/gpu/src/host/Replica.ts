@@ -7,6 +7,7 @@
  */
 import { readFileSync } from "node:fs"
 import type * as Kernel from "../Kernel.ts"
+import { kernels } from "../kernels.ts"
 import { sumReplicasStep, type Program } from "../Recording.ts"
 import type { Slot } from "../Tensor.ts"
 import type { CausalForm } from "./causal.ts"
@@ -14,6 +15,7 @@ import { makeHeap } from "./Heap.ts"
 import { kernelOf, layoutOf } from "./layout.ts"
 import { onnxProducts } from "./onnxProducts.ts"
 import { prepareProduct } from "./productSteps.ts"
+import { paramsOf as storedParams, prepareStored } from "./storedProducts.ts"
 import { sliced } from "./tiles.ts"
 import * as WebAssembly from "./webAssembly.ts"
 
@@ -62,7 +64,7 @@ const maximumPages = 65536
 
 /** Compiled once in each thread. */
 let simdModule: WebAssembly.Module | undefined
-const productName = /^(grouped)?[mM]atmul/
+const productName = /^(grouped)?[mM]atmul|^stored.*Matmul/
 const paramsOf = (kernel: Kernel.Any, values: ReadonlyArray<number>): Record<string, number> => Object.fromEntries(Object.keys(kernel.params).map((name, at) => [name, values[at]!]))
 /** What the profile calls a step: matrix products by shape. */
 const labelOf = (kernel: Kernel.Any, values: ReadonlyArray<number>): string => productName.test(kernel.name) ? `${kernel.name} ${Object.entries(paramsOf(kernel, values)).map(([name, value]) => `${name} ${value}`).join(" ")}` : kernel.name
@@ -136,7 +138,7 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
     return () => kernel.run(buffers, params)
   }
   const compile = (program: Steps): Compiled => {
-    const { bytes, formBytes, forms, runs, slabBytes, slabOf, tileBytes, total } = layoutOf(program, library !== undefined), tiles = new Map(runs.map((tile) => [tile.from, tile]))
+    const { bytes, formBytes, forms, runs, sideAt, slabBytes, slabOf, stageAt, tileBytes, total } = layoutOf(program, library !== undefined), tiles = new Map(runs.map((tile) => [tile.from, tile]))
     for (const slot of program.slots.values()) if (slot.kept) placeKept(slot)
     if (options.sumReplicas !== undefined && staging.at === 0) staging.at = allocate(staging.length * 4)
     if (total > scratch.bytes) {
@@ -153,9 +155,14 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
     const lengthOf = (id: number): number => program.slots.get(id)!.length
     let fixed = 0
     const steps: Array<() => void> = [], labels: Array<string> = []
+    const storedStep = (kernel: Kernel.Any, addresses: ReadonlyArray<number>, values: ReadonlyArray<number>): (() => void) | undefined => prepareStored({
+      kernel: kernel.name, params: storedParams({ kernel: kernel.name, params: values }), x: addresses[0]!, weight: addresses[1]!, out: addresses.at(-1)!, stage: scratch.at + stageAt, side: scratch.at + sideAt,
+      offset: (group) => new Uint32Array(memory.buffer, addresses[2]!, group + 1)[group]!,
+      call: (name, at, params) => compileStep(kernels.get(name)!, at, [], params)
+    })
     const append = (kernel: Kernel.Any, addresses: ReadonlyArray<number>, lengths: ReadonlyArray<number>, values: ReadonlyArray<number>, index: number): void => {
       const causal = forms.get(index), label = labelOf(kernel, values)
-      steps.push(compileStep(kernel, addresses, lengths, values, causal))
+      steps.push(storedStep(kernel, addresses, values) ?? compileStep(kernel, addresses, lengths, values, causal))
       labels.push(causal === undefined ? label : `${label}, below the diagonal`)
     }
     for (let at = 0; at < program.steps.length; at++) {
@@ -178,10 +185,10 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
         continue
       }
       const kernel = kernelOf(step), params = paramsOf(kernel, step.params), work = kernel.flops(params)
-      if (step.kernel.startsWith("grouped")) {
+      if (/^grouped|^storedGrouped/.test(step.kernel)) {
         const rows = params["total"] ?? params["rows"]!, groups = params["groups"]!, offsets = new Uint32Array(memory.buffer, addressOf(step.slots[2]!), groups + 1)
         // counted where they run: a later step may take the offsets' place
-        steps.push(() => { flops += work / rows * offsets[groups]! })
+        steps.push(() => { flops += work / rows * (offsets[groups]! - offsets[0]!) })
         labels.push("count rows")
       } else fixed += work
       append(kernel, step.slots.map(addressOf), step.slots.map(lengthOf), step.params, at)

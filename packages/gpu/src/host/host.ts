@@ -4,6 +4,7 @@
  */
 import { cpus } from "node:os"
 import { Effect, Layer, type Scope } from "effect"
+import { crossing } from "../crossings.ts"
 import { Device, DeviceError, DeviceLost, type Arena, type Failure, type Service, type Stats } from "../Device.ts"
 import type { Program } from "../Recording.ts"
 import type { Tensor } from "../Tensor.ts"
@@ -48,7 +49,7 @@ const checkReplicas = (program: Program, replicas: number): void => {
 }
 
 const inlineArena = (options: HostOptions): Effect.Effect<Arena, Failure, Scope.Scope> =>
-  Effect.acquireRelease(attempt("open an arena", () => makeReplica(options)), (replica) => Effect.sync(() => replica.close())).pipe(Effect.map((replica): Arena => ({
+  Effect.acquireRelease(attempt("open an arena", () => makeReplica(options)), (replica) => Effect.sync(() => replica.close())).pipe(Effect.map((replica): Arena => crossing("host", {
     upload: (tensor, data) => {
       const wrong = checkLength(tensor, 1, data.length)
       return wrong ? Effect.fail(wrong) : attempt(`upload ${tensor.slot.label}`, () => replica.upload(tensor.slot, data))
@@ -60,7 +61,7 @@ const inlineArena = (options: HostOptions): Effect.Effect<Arena, Failure, Scope.
   })))
 
 const workerArena = (workers: Workers, options: HostOptions): Effect.Effect<Arena, Failure, Scope.Scope> =>
-  Effect.acquireRelease(attempt("open an arena", () => workers.open(options)), (arena) => Effect.promise(() => arena.close())).pipe(Effect.map((arena): Arena => ({
+  Effect.acquireRelease(attempt("open an arena", () => workers.open(options)), (arena) => Effect.promise(() => arena.close())).pipe(Effect.map((arena): Arena => crossing("host", {
     upload: (tensor, data) => {
       const wrong = checkLength(tensor, workers.count, data.length)
       return wrong ? Effect.fail(wrong) : attempt(`upload ${tensor.slot.label}`, () => arena.upload(tensor.slot, data))

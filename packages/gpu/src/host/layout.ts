@@ -5,6 +5,7 @@ import type { Step } from "../Recording.ts"
 import { causalForms, type CausalForm } from "./causal.ts"
 import { alignment } from "./Heap.ts"
 import type { Steps } from "./Replica.ts"
+import { staged } from "./storedProducts.ts"
 import { placeTiles, type Tile, tilesOf } from "./tiles.ts"
 
 export interface Layout {
@@ -15,6 +16,9 @@ export interface Layout {
   /** Bytes of the transposed forms, at the beginning of scratch, and of the tiles behind them. */
   readonly formBytes: number
   readonly tileBytes: number
+  /** Where the two buffers of products with stored weights begin, behind the slabs. */
+  readonly stageAt: number
+  readonly sideAt: number
   /** Bytes in all, with the padding between slabs and without it. */
   readonly total: number
   readonly bytes: number
@@ -34,5 +38,7 @@ export const layoutOf = (program: Steps, library: boolean): Layout => {
   const forms = library ? new Map<number, CausalForm>() : causalForms(program)
   const formBytes = aligned(Math.max(0, ...[...forms.values()].map(({ transposed }) => transposed)))
   const tileBytes = formBytes + 4 * Math.max(0, ...runs.map(({ length }) => length))
-  return { runs, slabOf, slabBytes, forms, formBytes, tileBytes, total: slabBytes.reduce((sum, bytes) => sum + bytes, tileBytes), bytes: slabs.reduce((sum, length) => sum + length * 4, tileBytes) }
+  const stageAt = slabBytes.reduce((sum, bytes) => sum + bytes, Math.ceil(tileBytes / alignment) * alignment)
+  const [stage, side] = program.steps.map(staged).reduce(([stage, side], [weight, columns]) => [Math.max(stage, weight), Math.max(side, columns)] as const, [0, 0] as const).map(aligned) as [number, number]
+  return { runs, slabOf, slabBytes, forms, formBytes, tileBytes, stageAt, sideAt: stageAt + stage, total: stageAt + stage + side, bytes: slabs.reduce((sum, length) => sum + length * 4, tileBytes) + stage + side }
 }

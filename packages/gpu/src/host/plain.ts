@@ -3,6 +3,7 @@
  * what the other devices are compared with; `Device.host` is the fast one.
  */
 import { Effect, Layer } from "effect"
+import { crossing } from "../crossings.ts"
 import { Device, DeviceError, type Arena, type Service } from "../Device.ts"
 import type { Reals } from "../Kernel.ts"
 import { kernels } from "../kernels.ts"
@@ -25,7 +26,7 @@ export const plainDevice = (options: { readonly precision?: "f32" | "f64" } = {}
       return memory
     }
     const wrong = (tensor: Tensor, doing: string, problem: string) => new DeviceError({ device: "plain", doing: `${doing} ${tensor.slot.label}`, problem, remedy: "Check the tensor's shape." })
-    return {
+    return crossing("plain", {
       upload: (tensor, data) => data.length === tensor.slot.length ? Effect.sync(() => { memoryOf(tensor.slot).set(data) })
         : Effect.fail(wrong(tensor, "upload", `${data.length} numbers for shape [${tensor.shape.join(", ")}]`)),
       submit: (program) => Effect.sync(() => {
@@ -51,7 +52,7 @@ export const plainDevice = (options: { readonly precision?: "f32" | "f64" } = {}
       read: (tensor) => Effect.sync(() => memoryOf(tensor.slot).slice()),
       free: (tensors) => Effect.sync(() => { for (const { slot } of tensors) if (kept.delete(slot.id)) live -= slot.length * width }),
       stats: Effect.sync(() => ({ liveBytes: live, peakBytes: peak, flops, submissions }))
-    }
+    })
   })
   return { name: "plain", adapter: `typed arrays, ${precision}`, replicas: 1, largestBuffer: 2 ** 32, arena }
 }

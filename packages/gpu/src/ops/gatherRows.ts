@@ -1,24 +1,31 @@
 /**
  * Rows of a table by number: out[row] = table[floor(ids[row] / divisor)]; an id of 0xffffffff gives zeros.
  *
- * Shapes: table [entries, columns], ids u32 [rows] → [rows, columns]. The gradient sums, for each entry, the rows that asked for it in
+ * Shapes: table [entries, columns] f32 or stored (then without a gradient), ids u32 [rows] → [rows, columns]. The gradient sums, for each entry, the rows that asked for it in
  * their order (sort and segment sum): no atomics, the same bits every time.
  */
 import * as Gradient from "../Gradient.ts"
 import { gather } from "../kernels/gather.ts"
 import { segmentSum } from "../kernels/segmentSum.ts"
+import { storedGather } from "../kernels/storedGather.ts"
 import * as Recording from "../Recording.ts"
+import { isStorage } from "../Storage.ts"
 import { expectShape, type Tensor } from "../Tensor.ts"
 import { countingSort } from "./countingSort.ts"
 import { permute } from "./permute.ts"
 import { sumColumns } from "./sumColumns.ts"
 import { view } from "./view.ts"
+import { refuseTraining, storedAs } from "./weightProducts.ts"
 
 export const gatherRows = (table: Tensor, ids: Tensor, divisor = 1): Tensor => {
-  expectShape("gatherRows", "table", table, [undefined, undefined])
+  expectShape("gatherRows", "table", table, [undefined, undefined], "weight")
   expectShape("gatherRows", "ids", ids, [undefined], "u32")
   const [entries, columns] = table.shape as readonly [number, number], rows = ids.shape[0]!
   const out = Recording.scratch([rows, columns])
+  if (isStorage(table.dtype)) {
+    Recording.step(storedGather, { weight: table, ids, out }, { count: rows * columns, columns, divisor, ...storedAs(table) })
+    return Gradient.derive(out, [table], () => refuseTraining("gatherRows", table))
+  }
   Recording.step(gather, { table, ids, out }, { count: rows * columns, columns, divisor })
   return Gradient.derive(out, [table], (gradient) => {
     const bins = entries * divisor

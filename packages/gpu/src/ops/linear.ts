@@ -1,13 +1,19 @@
-/** x weightᵀ + bias. Shapes: x [rows, in], weight [out, in], bias [out] → [rows, out]. */
+/** x weightᵀ + bias. Shapes: x [rows, in], weight [out, in] f32 or stored (then without a gradient of its own), bias [out] → [rows, out]. */
+import * as Gradient from "../Gradient.ts"
+import { isStorage } from "../Storage.ts"
 import { expectShape, type Tensor } from "../Tensor.ts"
 import { addRow } from "./addRow.ts"
 import { matmul } from "./matmul.ts"
+import { refuseTraining, times, timesTransposed } from "./weightProducts.ts"
 
 export const linear = (x: Tensor, weight: Tensor, bias?: Tensor): Tensor => {
   expectShape("linear", "x", x, [undefined, undefined])
-  expectShape("linear", "weight", weight, [undefined, x.shape[1]])
-  const product = matmul(x, weight, { transposeB: true })
+  expectShape("linear", "weight", weight, [undefined, x.shape[1]], "weight")
+  const product = isStorage(weight.dtype) ? stored(x, weight) : matmul(x, weight, { transposeB: true })
   if (bias === undefined) return product
   expectShape("linear", "bias", bias, [weight.shape[0]])
   return addRow(product, bias)
 }
+
+const stored = (x: Tensor, weight: Tensor): Tensor => Gradient.derive(timesTransposed(x, weight), [x, weight], (gradient, needs) =>
+  [needs[0] ? times(gradient, weight) : undefined, needs[1] ? refuseTraining("linear", weight) : undefined])

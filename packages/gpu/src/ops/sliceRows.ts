@@ -1,12 +1,15 @@
-/** Entries from … from + count − 1 of the first axis. Shapes: x [rows, ...] → [count, ...]. */
+/** Entries from … from + count − 1 of the first axis; f32 of a stored tensor too. Shapes: x [rows, ...] → [count, ...]. */
+import { isStorage } from "../Storage.ts"
 import { expectShape, type Tensor } from "../Tensor.ts"
 import { sliceColumns } from "./sliceColumns.ts"
 import { view } from "./view.ts"
+import { widen } from "./widen.ts"
 
 export const sliceRows = (x: Tensor, from: number, count: number): Tensor => {
-  expectShape("sliceRows", "x", x, x.shape)
+  expectShape("sliceRows", "x", x, x.shape, "weight")
   const [rows = 0, ...rest] = x.shape
   if (from < 0 || count < 1 || from + count > rows) throw new Error(`sliceRows: x axis 0 has ${rows} rows, asked for ${from} … ${from + count - 1}`)
+  if (isStorage(x.dtype)) return widen(x, from, count)
   const width = x.slot.length / rows
   return view(sliceColumns(view(x, [1, rows * width]), from * width, count * width), [count, ...rest]) // one long row
 }

@@ -3,7 +3,7 @@ import * as Gradient from "../Gradient.ts"
 import { size, type Tensor } from "../Tensor.ts"
 
 export const view = (x: Tensor, shape: ReadonlyArray<number>): Tensor => {
-  if (size(shape) !== x.slot.length) throw new Error(`view: x [${x.shape.join(", ")}] has ${x.slot.length} elements, shape [${shape.join(", ")}] has ${size(shape)}`)
+  if (size(shape) !== size(x.shape)) throw new Error(`view: x [${x.shape.join(", ")}] has ${size(x.shape)} elements, shape [${shape.join(", ")}] has ${size(shape)}`)
   const out: Tensor = { shape, dtype: x.dtype, slot: x.slot }
   return Gradient.derive(out, [x], (gradient) => [view(gradient, x.shape)])
 }

@@ -4,6 +4,7 @@
  * and for each program, once, its uniform block and bind groups. A submission is one command buffer.
  */
 import { Effect, type Scope, Semaphore } from "effect"
+import { crossing } from "../crossings.ts"
 import { type Arena, DeviceError, DeviceLost, type Failure } from "../Device.ts"
 import type { Program } from "../Recording.ts"
 import type { Slot, Tensor } from "../Tensor.ts"
@@ -168,7 +169,7 @@ export const makeArena = (live: Live): Effect.Effect<Arena, never, Scope.Scope> 
         if (buffer !== undefined) { destroy(buffer); kept.delete(slot.id); generation++ }
       }
     })
-    return { upload, submit, read, free, stats: Effect.sync(() => ({ liveBytes, peakBytes, flops, submissions })) }
+    return crossing(live.name, { upload, submit, read, free, stats: Effect.sync(() => ({ liveBytes, peakBytes, flops, submissions })) })
   })
 
 const named = ({ shape, slot }: Tensor): string => slot.label || `a tensor [${shape.join(", ")}]`

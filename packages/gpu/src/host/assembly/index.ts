@@ -5,6 +5,7 @@ export * from "./elementwise"
 export { groupedMatmulNN, groupedMatmulNT, groupedMatmulTN, matmulNN, matmulNT, matmulTN } from "./products"
 export * from "./rows"
 export { causalSoftmax, crossEntropy, crossEntropyGradient, softmax, softmaxGradient } from "./softmax"
+export * from "./stored"
 
 /** Where static data ends: the arena begins above. */
 export function heapBase(): usize {
