@@ -94,6 +94,13 @@ const announce = (decoder: Decoder, size: Size): Tensor => {
   return tensor
 }
 
+/** Which position each row of an announced size has: u32 [rows]. Fails: dies on a size that was not announced. */
+export const positionsOf = (decoder: Decoder, size: Size): Tensor => {
+  const found = decoder.constants.positions.get(sizeName(size))
+  if (found === undefined) throw new Error(`Decoder.positionsOf: size ${sizeName(size)} (batch × tokens) was not announced`)
+  return found.tensor
+}
+
 /** Announces a size and uploads its positions: once before programs of that size are submitted. */
 export const prepare = (arena: Arena, decoder: Decoder, size: Size): Effect.Effect<void, Failure> =>
   Effect.suspend(() => arena.upload(announce(decoder, size), Uint32Array.from({ length: size.batch * size.tokens }, (_, row) => row % size.tokens)))

@@ -16,7 +16,7 @@ export const mixtureOf = (model: Model.Model, options: { readonly experts: numbe
     ...model,
     feedForward: {
       kind: "mixture", inner: model.feedForward.inner, experts: options.experts, active: Router.active(router, options.experts), expert: options.expert,
-      router: router as never, routerTensors: Router.tensors(router, { experts: options.experts, hidden: model.hidden }),
+      router: router as never, routerTensors: Router.tensors(router, { ...model, experts: options.experts }),
       ...router.depth?.decide === "once" ? { routerLayers: Router.deciding(router, model.layers) } : {}
     }
   }))

@@ -12,7 +12,7 @@ const base: Model.Model = {
 }
 const experts = 3, batch = 2, tokens = 6, rows = batch * tokens
 const mixture = (router: Router.Router, expert: Model.Expert = { kind: "full" }): Model.Model => ({
-  ...base, feedForward: { kind: "mixture", inner: 10, experts, active: Router.active(router, experts), expert, router, routerTensors: Router.tensors(router, { experts, hidden: base.hidden }), ...router.depth?.decide === "once" ? { routerLayers: [router.depth.layer] } : {} }
+  ...base, feedForward: { kind: "mixture", inner: 10, experts, active: Router.active(router, experts), expert, router, routerTensors: Router.tensors(router, { ...base, experts }), ...router.depth?.decide === "once" ? { routerLayers: [router.depth.layer] } : {} }
 })
 const lowRank = { kind: "lowRank", rank: 2, scale: 1.5 } as const
 const numbers = (name: string, shape: ReadonlyArray<number>) => Random.fillNormal(Random.make(9, name), new Float32Array(Tensor.size(shape)), name.endsWith("norm") ? { mean: 1, deviation: 0.1 } : { deviation: 0.5 })
@@ -83,7 +83,7 @@ describe("what a model computes", () => {
     expect(apart(await logitsOf(base, { adapter: lowRank, weights: Weights.rename(weights, names) }), await logitsOf(model, { router: Router.fixed([1]) }))).toBeLessThan(1e-12)
   })
   test("causality: under every router, later tokens and other sequences change nothing earlier", async () => {
-    for (const router of [Router.topK({ active: 2 }), Router.prefix({ active: 1, decay: 0.5 }), Router.prefixMlp({ active: 1, inner: 4, normalize: "whitened" }), Router.once(Router.prefixMlp({ active: 2, inner: 4 }), { layer: 1, before: [2] }), Router.prototypes({ active: 2, metric: "whitened" }), Router.likelihood({ decay: 0.9 })]) {
+    for (const router of [Router.topK({ active: 2 }), Router.prefix({ active: 1, decay: 0.5 }), Router.prefixMlp({ active: 1, inner: 4, normalize: "whitened" }), Router.hash({ active: 1 }), Router.random({ active: 2 }), Router.phatgoose({ active: 1 }), Router.once(Router.prefixMlp({ active: 2, inner: 4 }), { layer: 1, before: [2] }), Router.prototypes({ active: 2, metric: "whitened" }), Router.likelihood({ decay: 0.9 })]) {
       const model = mixture(router, lowRank), changed = text.map((id, row) => row >= 3 ? (id + 5) % base.vocabulary : id)
       expect((await logitsOf(model, { ids: changed })).slice(0, 3 * base.vocabulary)).toEqual((await logitsOf(model)).slice(0, 3 * base.vocabulary))
     }

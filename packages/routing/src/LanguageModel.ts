@@ -75,11 +75,12 @@ const routerOf = (model: Model.Model, form: Model.Mixture, given: Router.Router 
   const router = yield* Router.check(given ?? (yield* Router.decode(form.router, at)), form.experts, at)
   if (router.depth?.decide === "once" && router.depth.layer >= model.layers) return yield* new Router.RouterError({ at: `${at}.depth.layer`, problem: `layer ${router.depth.layer} decides, the model has ${model.layers} layers`, remedy: `Let one from 0 to ${model.layers - 1} decide.` })
   if (!Router.scored(router, form.experts)) return router
+  const needed = Router.tensors(router, { ...model, experts: form.experts })
   const lacking = Router.deciding(router, model.layers).find((layer) => form.routerLayers?.includes(layer) === false)
-  if (lacking !== undefined && Object.keys(Router.tensors(router, { experts: form.experts, hidden: model.hidden })).length > 0) {
+  if (lacking !== undefined && Object.keys(needed).length > 0) {
     return yield* new Router.RouterError({ at: `${at}.depth`, problem: `layer ${lacking} decides, only ${form.routerLayers!.join(", ")} has router tensors`, remedy: "Let that layer decide, or upcycle with the router wanted." })
   }
-  for (const [name, shape] of Object.entries(Router.tensors(router, { experts: form.experts, hidden: model.hidden }))) {
+  for (const [name, shape] of Object.entries(needed)) {
     const found = form.routerTensors[name]
     if (found === undefined || found.join() !== shape.join()) {
       return yield* new Router.RouterError({
@@ -151,11 +152,11 @@ export const states = (self: LanguageModel, ids: Tensor.Tensor, options: Pass = 
   const scores = byLikelihood && router.score.by === "likelihood"
     ? likelihoods(ids, { ...size, ...router.score, experts: form.experts, predict: (expert) => Decoder.head(decoder, run((x, layer) => Mixture.alone(x, Expert.inLayer(parameters, form, layer, model.activation), expert))) })
     : undefined
-  const decisions: Array<Decision> = []
+  const decisions: Array<Decision> = [], positions = chunk?.positions ?? Decoder.positionsOf(decoder, size)
   const normed = run((x, layer) => {
     const experts = Expert.inLayer(parameters, form, layer, model.activation), tensors = routerTensors(self, layer)
     const carried = chunk === undefined || pools === undefined ? undefined : { places: chunk.places, state: (decay: number) => pools(layer, decay) }
-    const decision = decide(x, router, decisions, { batch: size.batch, tokens: size.tokens, layer, experts: form.experts, tensors, carried, ...scores === undefined ? {} : { scores } })
+    const decision = decide(x, router, decisions, { batch: size.batch, tokens: size.tokens, layer, experts: form.experts, tensors, ids, positions, carried, ...scores === undefined ? {} : { scores } })
     decisions.push(decision)
     return Mixture.mix(x, decision, experts)
   }, options.tap)
@@ -187,7 +188,7 @@ const decide = (x: Tensor.Tensor, router: Router.Router, before: ReadonlyArray<D
  */
 export const detached = (self: LanguageModel, { features, layer, logits }: Decision): Tensor.Tensor => {
   const { router } = self
-  return features === undefined || router === undefined || router.score.by === "likelihood" ? logits : score(Op.stopGradient(features), router.score, routerTensors(self, layer))
+  return features === undefined || router === undefined || router.score.by === "likelihood" || router.score.by === "lookup" ? logits : score(Op.stopGradient(features), router.score, routerTensors(self, layer))
 }
 const adaptersOf = ({ adapter, parameters }: LanguageModel): Decoder.Adapters => (name) => {
   const a = parameters.get(`${name}.a`), b = parameters.get(`${name}.b`)

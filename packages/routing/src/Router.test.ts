@@ -17,7 +17,7 @@ const select = fc.letrec<{ select: Router.Select }>((tie) => ({
 })).select
 const router: fc.Arbitrary<Router.Router> = fc.record({
   unit: fc.oneof(fc.constant({ of: "token" } as const), fc.constant({ of: "prefix", pool: "mean" } as const), fc.record({ of: fc.constant("prefix" as const), pool: fc.constant("decay" as const), decay: fc.constant(0.5) }), fc.record({ of: fc.constant("prefix" as const), pool: fc.constant("bank" as const), decays: fc.constant([1, 0.5]), normalize: fc.constantFrom("rms" as const, "whitened" as const) }, { requiredKeys: ["of", "pool", "decays"] })),
-  score: fc.oneof(fc.constant({ by: "linear" } as const), fc.constant({ by: "mlp", inner: 3 } as const), fc.record({ by: fc.constant("distance" as const), metric: fc.constantFrom("euclidean", "whitened", "cosine"), temperature: fc.constant(2) }), fc.constant({ by: "likelihood", decay: 1, temperature: 1 } as const)),
+  score: fc.oneof(fc.constant({ by: "linear" } as const), fc.constantFrom({ by: "mlp", inner: 3 } as const, { by: "magnitude", temperature: 2 } as const, { by: "standardized" } as const, { by: "generated", embedding: 4, inner: 3 } as const, { by: "lookup", key: "token" } as const), fc.record({ by: fc.constant("distance" as const), metric: fc.constantFrom("euclidean", "whitened", "cosine"), temperature: fc.constant(2) }), fc.constant({ by: "likelihood", decay: 1, temperature: 1 } as const)),
   select, weight: fc.constantFrom("prob", "renorm", "softmaxKept"),
   depth: fc.constantFrom({ decide: "each" as const }, { decide: "once" as const, layer: 0 }, { decide: "once" as const, layer: 2, before: { experts: [0, 3], weights: [0.5, 0.5] } }),
   activation: fc.constantFrom("softmax" as const, "sigmoid" as const), correction: fc.constant(true as const), groups: fc.constant({ count: 2, keep: 1, by: "max" as const }), scale: fc.constant(2.5),
@@ -52,7 +52,7 @@ describe("Router as data", () => {
 describe("what is inferred", () => {
   test("active experts", () => {
     expect(Object.entries(routers).map(([name, { router }]) => [name, Router.active(router, 8)])).toEqual([
-      ["mixtral", 2], ["switch", 1], ["gshard", 2], ["switchCapacity", 1], ["gshardCapacity", 2], ["deepSeekMoE", 3], ["deepSeekV3", 2], ["deepSeekV2", 2], ["soft", 8], ["xMoE", 1], ["moirai", 2], ["prefixPrototypes", 2], ["prefix", 2], ["prefixMlp", 2], ["branchTrainMerge", 8]
+      ["mixtral", 2], ["switch", 1], ["gshard", 2], ["switchCapacity", 1], ["gshardCapacity", 2], ["deepSeekMoE", 3], ["deepSeekV3", 2], ["deepSeekV2", 2], ["soft", 8], ["xMoE", 1], ["moirai", 2], ["prefixPrototypes", 2], ["arrow", 2], ["phatgoose", 2], ["nexus", 1], ["hash", 1], ["random", 2], ["prefix", 2], ["prefixMlp", 2], ["branchTrainMerge", 8]
     ])
     expect(Router.active({ ...Router.all(), select: { union: [{ fixed: [1] }, { keep: "all" }] } }, 8)).toBe(8)
     expect(Router.active({ ...Router.all(), select: { union: [{ keep: "top", active: 2 }, { union: [{ fixed: [1] }, { fixed: [1, 3] }] }] } }, 8)).toBe(4)
@@ -130,6 +130,11 @@ describe("what is inferred", () => {
     expect(Router.tensors(Router.likelihood(), { experts: 4, hidden: 8 })).toEqual({})
     expect(Router.tensors(Router.prefixMlp({ active: 1, inner: 5, decays: [1, 0.9], normalize: "whitened" }), { experts: 4, hidden: 8 }))
       .toEqual({ "pool.mean": [16], "pool.deviation": [16], "inner.weight": [5, 16], "inner.bias": [5], weight: [4, 5], bias: [4] })
+  })
+  test("tables need what they are looked up by, and a single token", async () => {
+    expect(Router.tensors(Router.hash({ active: 1 }), { experts: 4, hidden: 8, vocabulary: 260 })).toEqual({ table: [4, 260] })
+    expect(() => Router.tensors(Router.random({ active: 1 }), { experts: 4, hidden: 8 })).toThrow(/needs the model's contextLength/)
+    expect((await failure(Router.check({ ...Router.hash({ active: 1 }), unit: { of: "prefix", pool: "mean" } }, 4))).at).toBe("router.unit")
   })
   test("deciding once: which layers decide, how many experts each visits, and what is refused", async () => {
     const once = Router.once(Router.prefixMlp({ active: 2 }), { layer: 2, before: [0, 1, 3] })

@@ -22,12 +22,20 @@ export const Unit = Schema.Union([
   Schema.Struct({ of: Schema.Literal("prefix"), pool: Schema.Literal("decay"), decay, normalize }),
   Schema.Struct({ of: Schema.Literal("prefix"), pool: Schema.Literal("bank"), decays: Schema.Array(decay).check(Schema.isMinLength(1)), normalize })
 ])
-/** How well an expert suits: a learned direction, one hidden layer, nearness to a centroid, or how well the expert alone predicted the text so far. */
+/**
+ * How well an expert suits: a learned direction, one hidden layer, nearness to a centroid, the length of the state along a direction of either sign, a gate
+ * compared after both are standardized, a direction generated from what describes the expert's domain, a table by token or position, or how well the expert alone
+ * predicted the text so far (of its first `trial` tokens only, where that is given).
+ */
 export const Score = Schema.Union([
   Schema.Struct({ by: Schema.Literal("linear") }),
   Schema.Struct({ by: Schema.Literal("mlp"), inner: count }),
   Schema.Struct({ by: Schema.Literal("distance"), metric: Schema.Literals(["euclidean", "whitened", "cosine"]), temperature: positive }),
-  Schema.Struct({ by: Schema.Literal("likelihood"), decay, temperature: positive })
+  Schema.Struct({ by: Schema.Literal("magnitude"), temperature: positive }),
+  Schema.Struct({ by: Schema.Literal("standardized") }),
+  Schema.Struct({ by: Schema.Literal("generated"), embedding: count, inner: count }),
+  Schema.Struct({ by: Schema.Literal("lookup"), key: Schema.Literals(["token", "position"]) }),
+  Schema.Struct({ by: Schema.Literal("likelihood"), decay, temperature: positive, trial: Schema.optionalKey(count) })
 ])
 /** Which experts are kept. A union keeps the fixed experts of all its members, and as many of the best others as its members together ask for. */
 export type Select =
@@ -118,6 +126,24 @@ export const likelihood = (options: { readonly decay?: number; readonly temperat
   unit: { of: "token" }, score: { by: "likelihood", decay: options.decay ?? 1, temperature: options.temperature ?? 1 },
   select: options.active === undefined ? { keep: "all" } : { keep: "top", active: options.active }, weight: options.weight ?? "renorm"
 }) as const satisfies Router
+/** The experts along whose strongest direction a token is longest. Options: temperature 1, unit token, weight "softmaxKept"; `Arrow.fit` gives the directions. */
+export const arrow = <const U extends Unit = { readonly of: "token" }>(options: { readonly active: number; readonly temperature?: number; readonly unit?: U; readonly weight?: Weight }) => ({
+  unit: (options.unit ?? { of: "token" }) as U, score: { by: "magnitude", temperature: options.temperature ?? 1 }, select: { keep: "top", active: options.active }, weight: options.weight ?? "softmaxKept"
+}) as const satisfies Router
+/** The experts whose gates, trained after them, open most. Options: unit token, weight "softmaxKept"; `Phatgoose.fit` trains the gates. */
+export const phatgoose = <const U extends Unit = { readonly of: "token" }>(options: { readonly active: number; readonly unit?: U; readonly weight?: Weight }) => ({
+  unit: (options.unit ?? { of: "token" }) as U, score: { by: "standardized" }, select: { keep: "top", active: options.active }, weight: options.weight ?? "softmaxKept"
+}) as const satisfies Router
+/** Directions generated from the embeddings of the experts' domains. Options: embedding (its length), inner 64, unit token, weight "softmaxKept"; `Nexus.embed` gives the embeddings. */
+export const nexus = <const U extends Unit = { readonly of: "token" }>(options: { readonly active: number; readonly embedding: number; readonly inner?: number; readonly unit?: U; readonly weight?: Weight }) => ({
+  unit: (options.unit ?? { of: "token" }) as U, score: { by: "generated", embedding: options.embedding, inner: options.inner ?? 64 }, select: { keep: "top", active: options.active }, weight: options.weight ?? "softmaxKept"
+}) as const satisfies Router
+/** A control: the experts of a token are those that chance gave its id, the same everywhere. Options: weight "softmaxKept". */
+export const hash = (options: { readonly active: number; readonly weight?: Weight }) =>
+  ({ unit: { of: "token" }, score: { by: "lookup", key: "token" }, select: { keep: "top", active: options.active }, weight: options.weight ?? "softmaxKept" }) as const satisfies Router
+/** A control: the experts of a token are those that chance gave its position, whatever stands there. Options: weight "softmaxKept". */
+export const random = (options: { readonly active: number; readonly weight?: Weight }) =>
+  ({ unit: { of: "token" }, score: { by: "lookup", key: "position" }, select: { keep: "top", active: options.active }, weight: options.weight ?? "softmaxKept" }) as const satisfies Router
 /** The same router, whose experts take at most `perExpert` times their equal share of the visits of a batch or of a sequence; what is over is dropped. */
 export const limited = <const R extends Router, const S extends Capacity["scope"]>(router: R, options: { readonly perExpert: number; readonly scope: S }) =>
   ({ ...router, capacity: { ...options, priority: "position", overflow: "drop" } }) as Omit<R, "capacity"> & { readonly capacity: Omit<Capacity, "scope"> & { readonly scope: S } }
@@ -169,11 +195,11 @@ export const scored = (router: Router, experts: number): boolean => {
 }
 /**
  * Which logits the language-model loss trains through the weights; choosing itself has no gradient. "all" the experts', the "chosen"
- * ones', or "none": one renormalised expert has weight one whatever its logit, and likelihoods are not trained through the router.
+ * ones', or "none": one renormalised expert has weight one whatever its logit, and likelihoods and tables are not trained.
  */
 export const gradient = (router: Router, experts: number): "all" | "chosen" | "none" => {
   const count = active(router, experts)
-  if (router.score.by === "likelihood") return "none"
+  if (router.score.by === "likelihood" || router.score.by === "lookup") return "none"
   if (router.weight === "prob" && router.activation === "sigmoid") return count === experts ? "all" : "chosen"
   if (experts === 1) return "none"
   if (router.weight === "prob") return "all"
@@ -195,23 +221,33 @@ export const decides = ({ depth }: Router, layer: number): "itself" | "carried" 
 /** How many experts each token visits in a layer. */
 export const activeIn = (router: Router, experts: number, layer: number): number =>
   decides(router, layer) === "told" && router.depth?.decide === "once" ? router.depth.before?.experts.length ?? 0 : active(router, experts)
+/** What a router's tensors depend on; a table by token needs `vocabulary`, one by position `contextLength`. A model's description has all but `experts`. */
+export interface Sizes { readonly experts: number; readonly hidden: number; readonly vocabulary?: number; readonly contextLength?: number }
 /** The router's tensors in a layer that decides, name → shape. */
-export const tensors = (router: Router, sizes: { readonly experts: number; readonly hidden: number }): Readonly<Record<string, ReadonlyArray<number>>> => {
+export const tensors = (router: Router, sizes: Sizes): Readonly<Record<string, ReadonlyArray<number>>> => {
   const { score, unit } = router, { experts } = sizes, read = width(unit, sizes.hidden), each = [experts, read]
   const pool = { ...router.correction === true ? { correction: [experts] } : {}, ...unit.of === "prefix" && unit.normalize === "whitened" ? { "pool.mean": [read], "pool.deviation": [read] } : {} }
   switch (score.by) {
     case "linear": return { ...pool, weight: each }
     case "mlp": return { ...pool, "inner.weight": [score.inner, read], "inner.bias": [score.inner], weight: [experts, score.inner], bias: [experts] }
     case "distance": return { ...pool, ...score.metric === "whitened" ? { centroids: each, deviation: [read] } : { centroids: each } }
+    case "magnitude": return { ...pool, directions: each }
+    case "standardized": return { ...pool, gates: each }
+    case "generated": return { ...pool, embeddings: [experts, score.embedding], "inner.gate": [score.inner, score.embedding], "inner.up": [score.inner, score.embedding], column: [read, score.inner] }
+    case "lookup": {
+      const keys = score.key === "token" ? sizes.vocabulary : sizes.contextLength
+      if (keys === undefined) throw new Error(`Router.tensors: a table by ${score.key} needs the model's ${score.key === "token" ? "vocabulary" : "contextLength"}`)
+      return { ...pool, table: [experts, keys] }
+    }
     case "likelihood": return pool
   }
 }
 /** Router tensors whose first axis is the experts': those that a mixture of other experts has other rows of. */
-export const perExpert = (name: string): boolean => ["weight", "bias", "centroids", "correction"].includes(name)
-/** The normal numbers that a router tensor is born with: a hidden layer keeps the scale of what it reads, the last one starts nearly even. */
+export const perExpert = (name: string): boolean => ["weight", "bias", "centroids", "correction", "directions", "gates", "embeddings", "table"].includes(name)
+/** The normal numbers that a router tensor is born with: a hidden layer keeps the scale of what it reads, the last one starts nearly even; a table is chance itself. */
 export const newborn = (name: string, shape: ReadonlyArray<number>): { readonly mean: number; readonly deviation: number } =>
   /(^|\.)deviation$/.test(name) ? { mean: 1, deviation: 0 } : /(^|\.)(bias|mean|correction)$/.test(name) ? { mean: 0, deviation: 0 }
-    : name.startsWith("inner.") ? { mean: 0, deviation: 1 / Math.sqrt(shape[1]!) } : { mean: 0, deviation: 0.02 }
+    : name === "table" || name === "embeddings" ? { mean: 0, deviation: 1 } : name.startsWith("inner.") ? { mean: 0, deviation: 1 / Math.sqrt(shape[1]!) } : { mean: 0, deviation: 0.02 }
 
 const refusal = (select: Select, experts: number, at: string): RouterError | undefined => {
   if ("union" in select) return select.union.map((part, index) => refusal(part, experts, `${at}.union[${index}]`)).find((error) => error !== undefined)
@@ -239,7 +275,7 @@ const depthRefusal = (depth: Depth | undefined, experts: number, at: string): Ro
 /** The router, if it can choose among this many experts. Fails: `RouterError` when it wants more experts than there are, or one that is not there. */
 export const check = <R extends Router>(router: R, experts: number, at = "router"): Effect.Effect<R, RouterError> => {
   const wanted = active(router, experts)
-  const error = refusal(router.select, experts, `${at}.select`) ?? depthRefusal(router.depth, experts, `${at}.depth`) ?? groupsRefusal(router.groups, kept(router.select, experts).top, experts, `${at}.groups`) ?? (wanted <= experts ? undefined
+  const error = refusal(router.select, experts, `${at}.select`) ?? (router.score.by === "lookup" && router.unit.of !== "token" ? new RouterError({ at: `${at}.unit`, problem: "a table is looked up by one token, not by the text so far", remedy: 'Give unit: { of: "token" }.' }) : undefined) ?? depthRefusal(router.depth, experts, `${at}.depth`) ?? groupsRefusal(router.groups, kept(router.select, experts).top, experts, `${at}.groups`) ?? (wanted <= experts ? undefined
     : new RouterError({ at: `${at}.select`, problem: `${wanted} active experts of ${experts}`, remedy: `Choose at most ${experts} active experts.` }))
   return error === undefined ? Effect.succeed(router) : Effect.fail(error)
 }

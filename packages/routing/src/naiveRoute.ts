@@ -11,12 +11,14 @@ export interface NaiveInput {
   readonly experts: number
   readonly tensors: Readonly<Record<string, ArrayLike<number>>>
   readonly scores?: ArrayLike<number>
+  /** The token of each row, for tables by token. */
+  readonly ids?: ArrayLike<number>
 }
 export interface NaiveDecision { readonly logits: Array<number>; readonly probabilities: Array<number>; readonly experts: Array<number>; readonly weights: Array<number>; readonly dropped: Array<number> }
 
 /** One decision per row, in order. */
 export const naiveRoute = (router: Router, input: NaiveInput): Array<NaiveDecision> => {
-  const { batch, experts, hidden, scores, tensors, tokens, x } = input
+  const { batch, experts, hidden, ids, scores, tensors, tokens, x } = input
   const decisions: Array<NaiveDecision> = []
   let taken: Array<number> = []
   for (let sequence = 0; sequence < batch; sequence++) for (let token = 0; token < tokens; token++) {
@@ -45,6 +47,17 @@ export const naiveRoute = (router: Router, input: NaiveInput): Array<NaiveDecisi
         const unitsOf = Array.from({ length: router.score.inner }, (_, i) => of("inner.weight", i).reduce((sum, w, c) => sum + w * seen[c]!, tensors["inner.bias"]![i]!))
         return unitsOf.reduce((sum, z, i) => sum + tensors["weight"]![e * unitsOf.length + i]! * z / (1 + Math.exp(-z)), tensors["bias"]![e]!)
       }
+      if (router.score.by === "magnitude") return Math.abs(of("directions").reduce((sum, w, c) => sum + w * seen[c]!, 0)) / router.score.temperature
+      if (router.score.by === "standardized") {
+        const gate = standard(of("gates"))
+        return standard(seen).reduce((sum, value, c) => sum + value * gate[c]!, 0) / Math.sqrt(seen.length)
+      }
+      if (router.score.by === "generated") {
+        const { embedding, inner } = router.score, described = of("embeddings", e, embedding), dot = (name: string, row: number) => of(name, row, embedding).reduce((sum, w, c) => sum + w * described[c]!, 0)
+        const within = Array.from({ length: inner }, (_, i) => { const gate = dot("inner.gate", i); return gate / (1 + Math.exp(-gate)) * dot("inner.up", i) })
+        return seen.reduce((sum, value, c) => sum + value * of("column", c, inner).reduce((at, w, i) => at + w * within[i]!, 0), 0)
+      }
+      if (router.score.by === "lookup") { const { length } = tensors["table"]!; return tensors["table"]![e * length / experts + (router.score.key === "token" ? ids![row]! : token)]! }
       if (router.score.by === "likelihood") throw new Error("give scores")
       const centroid = of("centroids")
       if (router.score.metric === "cosine") return centroid.reduce((sum, w, c) => sum + w * seen[c]!, 0) / Math.hypot(...centroid) / Math.hypot(...seen) / router.score.temperature
@@ -71,6 +84,10 @@ export const naiveRoute = (router: Router, input: NaiveInput): Array<NaiveDecisi
     decisions.push({ logits, probabilities, experts: chosen, weights: weighed.map((weight, rank) => dropped[rank] === 1 ? 0 : weight), dropped })
   }
   return decisions
+}
+const standard = (values: ReadonlyArray<number>): Array<number> => {
+  const mean = values.reduce((a, b) => a + b) / values.length, variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length
+  return values.map((value) => (value - mean) / Math.sqrt(variance + 1e-6))
 }
 const members = (select: Select): ReadonlyArray<Select> => "union" in select ? select.union.flatMap(members) : [select]
 const fixedOf = (select: Select): Array<number> => [...new Set(members(select).flatMap((each) => "fixed" in each ? each.fixed : []))]

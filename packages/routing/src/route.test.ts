@@ -17,26 +17,27 @@ const bytes = new TextEncoder().encode(text).subarray(0, rows)
 const normal = (name: string, length: number, deviation = 1, mean = 0) => Random.fillNormal(Random.make(3, name), new Float32Array(length), { deviation, mean })
 const table = normal("embedding", 256 * hidden)
 const x = Float32Array.from({ length: rows * hidden }, (_, i) => table[bytes[Math.floor(i / hidden)]! * hidden + i % hidden]!)
+const sizes = { experts, hidden, vocabulary: 256, contextLength: tokens }
 const scores = normal("scores", rows * experts)
 /** Numbers of a router's tensors: deviations are near one, the rest normal. */
-const values = (router: Router.Router): Readonly<Record<string, Float32Array>> => Object.fromEntries(Object.entries(Router.tensors(router, { experts, hidden })).map(([name, shape]) => {
+const values = (router: Router.Router): Readonly<Record<string, Float32Array>> => Object.fromEntries(Object.entries(Router.tensors(router, sizes)).map(([name, shape]) => {
   const length = Tensor.size(shape)
   return [name, name.endsWith("deviation") ? normal(name, length, 0.1).map((value) => 1 + Math.abs(value)) : normal(name, length, name === "weight" ? 0.5 : 1)]
 }))
 
 const decide = async (device: Device.Service, router: Router.Router, numbers = x) => {
   const input = Tensor.kept([rows, hidden], { label: "x" }), given = Tensor.kept([rows, experts], { label: "scores" }), numbersOf = values(router)
-  const shapes = Router.tensors(router, { experts, hidden })
+  const shapes = Router.tensors(router, sizes), ids = Tensor.kept([rows], { dtype: "u32" }), positions = Tensor.kept([rows], { dtype: "u32" })
   const tensors = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, Tensor.kept(shape, { label: name })]))
-  const uploads = [{ tensor: input, data: numbers }, { tensor: given, data: scores }, ...Object.entries(tensors).map(([name, tensor]) => ({ tensor, data: numbersOf[name]! }))]
+  const uploads = [{ tensor: ids, data: Uint32Array.from(bytes) }, { tensor: positions, data: Uint32Array.from({ length: rows }, (_, row) => row % tokens) }, { tensor: input, data: numbers }, { tensor: given, data: scores }, ...Object.entries(tensors).map(([name, tensor]) => ({ tensor, data: numbersOf[name]! }))]
   const read = await runOnce(device, uploads, () => {
-    const { dropped, experts: chosen, load, logits, offsets, order, places, probabilities, weights } = route(router, input, { batch, tokens, experts, tensors, ...router.score.by === "likelihood" ? { scores: given } : {} })
+    const { dropped, experts: chosen, load, logits, offsets, order, places, probabilities, weights } = route(router, input, { batch, tokens, experts, tensors, ids, positions, ...router.score.by === "likelihood" ? { scores: given } : {} })
     const decided = { experts: chosen, load, logits, offsets, order, places, probabilities, weights }
     return (dropped === undefined ? decided : { ...decided, dropped }) as typeof decided
   })
   return read as typeof read & { experts: Uint32Array; dropped?: Float32Array }
 }
-const naive = (router: Router.Router) => naiveRoute(router, { x, batch, tokens, hidden, experts, tensors: values(router), ...router.score.by === "likelihood" ? { scores } : {} })
+const naive = (router: Router.Router) => naiveRoute(router, { x, ids: bytes, batch, tokens, hidden, experts, tensors: values(router), ...router.score.by === "likelihood" ? { scores } : {} })
 
 /** Largest difference of any element. */
 const apart = (a: ArrayLike<number>, b: ReadonlyArray<number>) => {
@@ -81,7 +82,7 @@ describe("laws", () => {
   ]
   const any = fc.record({
     unit: fc.constantFrom<Router.Unit>({ of: "token" }, { of: "prefix", pool: "mean" }, { of: "prefix", pool: "decay", decay: 0.7 }, { of: "prefix", pool: "bank", decays: [1, 0.5], normalize: "rms" }, { of: "prefix", pool: "bank", decays: [0.9, 1, 0.2], normalize: "whitened" }),
-    score: fc.constantFrom<Router.Score>({ by: "linear" }, { by: "mlp", inner: 5 }, { by: "distance", metric: "euclidean", temperature: 5 }, { by: "distance", metric: "whitened", temperature: 5 }, { by: "distance", metric: "cosine", temperature: 0.2 }),
+    score: fc.constantFrom<Router.Score>({ by: "linear" }, { by: "mlp", inner: 5 }, { by: "magnitude", temperature: 2 }, { by: "standardized" }, { by: "generated", embedding: 4, inner: 3 }, { by: "distance", metric: "euclidean", temperature: 5 }, { by: "distance", metric: "whitened", temperature: 5 }, { by: "distance", metric: "cosine", temperature: 0.2 }),
     select: fc.constantFrom(...selections), weight: fc.constantFrom<Router.Weight>("prob", "renorm", "softmaxKept"),
     activation: fc.constantFrom("softmax" as const, "sigmoid" as const), correction: fc.constant(true as const), scale: fc.constantFrom(0.5, 2.5),
     groups: fc.constantFrom<Router.Groups>({ count: 1, keep: 1, by: "max" }, { count: 3, keep: 3, by: "top2sum" })
@@ -153,6 +154,38 @@ describe("laws", () => {
   })
 })
 
+describe("one router by its own law", () => {
+  const f64 = plainDevice({ precision: "f64" })
+  const scoresOf = async (router: Router.Router, numbers: Readonly<Record<string, Float32Array>>, count: number) => {
+    const input = Tensor.kept([rows, hidden]), tensors = Object.fromEntries(Object.entries(Router.tensors(router, { ...sizes, experts: count })).map(([name, shape]) => [name, Tensor.kept(shape, { label: name })]))
+    const given = [{ tensor: input, data: x }, ...Object.entries(tensors).map(([name, tensor]) => ({ tensor, data: numbers[name]! }))]
+    return (await runOnce(f64, given, () => ({ logits: route(router, input, { batch, tokens, experts: count, tensors }).logits }))).logits
+  }
+  test("Nexus: an expert that is added by its embedding alone changes no other's score", async () => {
+    const router = Router.nexus({ active: 1, embedding: 4, inner: 3 }), numbers = values(router), before = await scoresOf(router, numbers, experts)
+    const after = await scoresOf(router, { ...numbers, embeddings: Float32Array.of(...numbers["embeddings"]!, 1, -0.5, 2, 0.3) }, experts + 1)
+    for (let row = 0; row < rows; row++) for (let e = 0; e < experts; e++) expect(after[row * (experts + 1) + e]).toBe(before[row * experts + e])
+    expect(after.some((value, i) => i % (experts + 1) === experts && Math.abs(value) > 0.1)).toBe(true)
+  })
+  test("Arrow: a direction and its opposite are one", async () => {
+    const router = Router.arrow({ active: 2 }), { directions } = values(router)
+    expect(await scoresOf(router, { directions: directions!.map((value) => -value) }, experts)).toEqual(await scoresOf(router, { directions: directions! }, experts))
+  })
+  test("PHATGOOSE: neither the length nor the mean of a gate matters", async () => {
+    const router = Router.phatgoose({ active: 2 }), { gates } = values(router)
+    const apartBy = apart(await scoresOf(router, { gates: gates!.map((value) => 3 * value + 2) }, experts), [...await scoresOf(router, { gates: gates! }, experts)])
+    expect(apartBy).toBeLessThan(1e-5)
+  })
+  test("hash reads the token alone, random the position alone; both spread over the experts", async () => {
+    const [hash, random] = await Promise.all([Router.hash({ active: 1 }), Router.random({ active: 1 })].map(async (router) => (await decide(f64, router)).experts))
+    for (let a = 0; a < rows; a++) for (let b = 0; b < a; b++) {
+      if (bytes[a] === bytes[b]) expect(hash![a]).toBe(hash![b])
+      if (a % tokens === b % tokens) expect(random![a]).toBe(random![b])
+    }
+    expect([new Set(hash).size, new Set(random).size]).toEqual([experts, experts])
+  })
+})
+
 describe("programmers' mistakes name the axis", () => {
   const x = Tensor.kept([6, hidden])
   const record = (router: Router.Router, options: { batch: number; tokens: number }) => runOnce(plainDevice(), [], () => ({ logits: route(router, x, { ...options, experts, tensors: {} }).logits }))
@@ -160,6 +193,7 @@ describe("programmers' mistakes name the axis", () => {
     ["rows", Router.topK({ active: 1 }), { batch: 2, tokens: 4 }, /x axis 0 \(rows\) expected batch 2 · tokens 4, got 6/],
     ["tensor", Router.topK({ active: 1 }), { batch: 2, tokens: 3 }, /by linear needs the tensor weight/],
     ["experts", Router.topK({ active: 7 }), { batch: 2, tokens: 3 }, /7 active experts of 6 \(axis experts\)/],
+    ["keys", Router.hash({ active: 1 }), { batch: 2, tokens: 3 }, /by lookup needs the tensor table/],
     ["scores", Router.likelihood(), { batch: 2, tokens: 3 }, /give them as `scores`/]
   ] as const)("%s", async (_, router, options, message) => {
     await expect(record(router, options)).rejects.toThrow(message)

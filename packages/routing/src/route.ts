@@ -22,6 +22,9 @@ export interface RouteOptions {
   readonly scores?: Tensor.Tensor
   /** The pools of a generation in progress. */
   readonly carried?: Carried | undefined
+  /** u32 [rows]: what a table is looked up by. */
+  readonly ids?: Tensor.Tensor
+  readonly positions?: Tensor.Tensor
 }
 
 export const route = (router: Router.Router, x: Tensor.Tensor, options: RouteOptions): Decision => {
@@ -71,8 +74,17 @@ const logitsOf = (router: Router.Router, x: Tensor.Tensor, options: RouteOptions
   if (scores !== undefined) return { logits: scores }
   if (!Router.scored(router, experts)) return { logits: columns(x, Array.from({ length: experts }, () => 0)) } // nothing depends on the scores
   if (router.score.by === "likelihood") throw new Error("route: a likelihood router's scores come from running the experts; give them as `scores`")
+  if (router.score.by === "lookup") return { logits: lookup(router.score.key, options) }
   const features = pool(x, router.unit, options, tensors)                 // [rows, width]
   return { features, logits: score(features, router.score, tensors) }
+}
+
+/** The table's column of each row's token or position. Shapes: table [experts, keys], keys u32 [rows] → [rows, experts]. */
+const lookup = (key: "token" | "position", { ids, positions, tensors: { table } }: RouteOptions): Tensor.Tensor => {
+  const keys = key === "token" ? ids : positions
+  if (table === undefined || keys === undefined) throw new Error(`route: a router by lookup needs ${table === undefined ? "the tensor table" : `each row's ${key}: give ${key === "token" ? "ids" : "positions"}`}`)
+  const [experts, length] = table.shape as readonly [number, number]
+  return Op.gatherRows(Op.view(Op.permute(Op.view(table, [1, experts, length, 1])), [length, experts]), keys)
 }
 
 /** The same numbers in every row. Shapes: like [rows, any] → [rows, values], a constant. */

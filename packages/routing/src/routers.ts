@@ -34,6 +34,16 @@ export const routers = {
   moirai: { router: Router.prototypes({ active: 2, metric: "euclidean", temperature: 8 }), paper: "Liu et al., Moirai-MoE, 2024" },
   /** Nearness in units of each coordinate's spread, over the text so far. */
   prefixPrototypes: { router: Router.prototypes({ active: 2, metric: "whitened", temperature: 8, unit: { of: "prefix", pool: "decay", decay: 0.9 } }), paper: "after Gururangan et al., c-BTM, 2023" },
+  /** How long a token is along each expert's strongest direction. */
+  arrow: { router: Router.arrow({ active: 2 }), paper: "Ostapenko et al., Towards modular LLMs by building and reusing a library of LoRAs, 2024: Arrow" },
+  /** Gates trained for each expert alone. */
+  phatgoose: { router: Router.phatgoose({ active: 2 }), paper: "Muqeeth et al., Learning to route among specialized experts for zero-shot generalization, 2024: PHATGOOSE" },
+  /** Directions made from what describes the experts' domains. */
+  nexus: { router: Router.nexus({ active: 1, embedding: 6, inner: 5, weight: "prob" }), paper: "Gritsch et al., Nexus, 2024; its shared expert is the model's" },
+  /** Chance, by token. */
+  hash: { router: Router.hash({ active: 1 }), paper: "Roller et al., Hash layers for large sparse models, 2021: random hash" },
+  /** Chance, by position. */
+  random: { router: Router.random({ active: 2 }), paper: "a control: experts whatever the text" },
   /** One decision for the text so far. */
   prefix: { router: Router.prefix({ active: 2 }), paper: "after Kudugunta et al., Beyond distillation: task-level MoE, 2021, made causal" },
   /** A small network over three pools of the text so far, from the mean of all of it to its last ten tokens. */

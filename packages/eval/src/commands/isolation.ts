@@ -28,7 +28,7 @@ const presets = (seed: number): ReadonlyArray<Subject> => Object.entries<(typeof
   const experts = 4, hidden = 16
   const model: Model.Model = {
     family: "switchyard", vocabulary: 48, hidden, layers: 2, heads: 2, keyValueHeads: 2, headSize: 8, contextLength: 24, normEpsilon: 1e-5, ropeTheta: 10_000, tiedEmbeddings: true, extra: {},
-    feedForward: { kind: "mixture", inner: 24, experts, active: Router.active(router, experts), expert: { kind: "full" }, router, routerTensors: Router.tensors(router, { experts, hidden }) }
+    feedForward: { kind: "mixture", inner: 24, experts, active: Router.active(router, experts), expert: { kind: "full" }, router, routerTensors: Router.tensors(router, { experts, hidden, vocabulary: 48, contextLength: 24 }) }
   }
   const weights = Weights.fromMemory(new Map(Model.tensors(model).map(({ name, shape }) => {
     const data = new Float32Array(shape.reduce((product, axis) => product * axis, 1))
