@@ -11,6 +11,7 @@ import * as Report from "./Report.ts"
 import { settings } from "./theory/clusters.ts"
 import * as figures from "./theory/figures.ts"
 import type { Network } from "./theory/network.ts"
+import { over } from "./theory/over.ts"
 import { record, train as trainNetwork, type Trained } from "./theory/train.ts"
 
 const count = Schema.Int.check(Schema.isGreaterThan(0)), rows = Schema.Array(Schema.Array(Schema.Finite))
@@ -56,12 +57,6 @@ export const models: Readonly<Record<string, Model>> = {
   "single, linear": { network: single("linear"), steps: 801, published: "68.71 % (released code: 68.31 %)", expected: { accuracy: [66, 72] } }
 }
 
-/** Mean over seeds, its standard error (null below two) and their standard deviation. */
-export const over = (values: ReadonlyArray<number>) => {
-  const value = values.reduce((sum, each) => sum + each, 0) / values.length
-  const deviation = values.length < 2 ? null : Math.sqrt(values.reduce((sum, each) => sum + (each - value) ** 2, 0) / (values.length - 1))
-  return { value, deviation, standardError: deviation === null ? null : deviation / Math.sqrt(values.length), count: values.length }
-}
 /** Clusters whose centre has a best expert that no other cluster's centre has. */
 export const ownExperts = (centres: ReadonlyArray<ReadonlyArray<number>>): number => {
   const best = (centres[0] ?? []).map((_, cluster) => centres.reduce((top, row, expert) => row[cluster]! > centres[top]![cluster]! ? expert : top, 0))

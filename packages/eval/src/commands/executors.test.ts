@@ -6,12 +6,13 @@ import { readFileSync } from "node:fs"
 import { command as bench } from "./bench.ts"
 import { command as compare } from "./compare.ts"
 import { command as isolation } from "./isolation.ts"
+import { command as patches } from "./patches.ts"
 import { command as perplexity } from "./perplexity.ts"
 import { command as routing } from "./routing.ts"
 import { command as theory } from "./theory.ts"
 
 const json = (path: string) => JSON.parse(readFileSync(new URL(`../../${path}`, import.meta.url), "utf8"))
-const targets = { perplexity, compare, routing, isolation, theory, bench } as const
+const targets = { perplexity, compare, routing, isolation, theory, patches, bench } as const
 
 describe("nx", () => {
   test.each(Object.entries(targets))("shows every flag of eval:%s, passes all arguments on, and never answers from its cache", async (name, command) => {

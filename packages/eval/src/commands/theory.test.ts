@@ -8,6 +8,7 @@ import { rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Theory from "../Theory.ts"
+import { over } from "../theory/over.ts"
 import type { Trained } from "../theory/train.ts"
 import { command } from "./theory.ts"
 
@@ -23,7 +24,7 @@ const run = (testAccuracy: number, entropy: number | null, more: Partial<Trained
 
 describe("verdicts", () => {
   test("mean and standard deviation by hand, held against what was expected of accuracy and entropy both", () => {
-    expect(Theory.over([98, 100, 99])).toEqual({ value: 99, deviation: 1, standardError: 1 / Math.sqrt(3), count: 3 })
+    expect(over([98, 100, 99])).toEqual({ value: 99, deviation: 1, standardError: 1 / Math.sqrt(3), count: 3 })
     const name = "mixture, cubic, released gate"
     expect(Theory.verdict(name, [run(98, 0.1), run(100, 0.3), run(99, 0.2)])).toMatchObject({ reached: true, text: expect.stringContaining("99.00 ± 1.00 %, entropy 0.200 ± 0.100; expected 98.5 to 100 %, 0 to 0.25: reached") })
     expect(Theory.verdict(name, [run(98, 0.1), run(100, 0.9), run(99, 0.2)]).reached).toBe(false)
