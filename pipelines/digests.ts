@@ -15,7 +15,7 @@ import { Device } from "@switchyard/gpu"
 import * as merging from "@switchyard/merge"
 import { Compress, Merge, Upcycle } from "@switchyard/merge"
 import * as routing from "@switchyard/routing"
-import { Adapter, Balance, Finetune, Newborn, Prototypes, Router, Trace } from "@switchyard/routing"
+import { Adapter, Balance, Finetune, MixLora, Newborn, Prototypes, Router, Trace } from "@switchyard/routing"
 import { Effect, Schema } from "effect"
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -115,6 +115,8 @@ const given = (folder: string): ReadonlyArray<Given> => {
     { stage: Finetune.train, inputs: { checkpoint: full, texts }, options: { trainable: "all", balance: [Balance.switchLoss({ weight: 0.01 }), Balance.zLoss({ weight: 0.001 })], supervise: { weight: 0.5, labels: { sea: 0, law: 2 } }, ...training } },
     { stage: Prototypes.fit, inputs: { mixture: nearest, texts }, options: { tokens: 64, batch: 2, labels: { sea: 0, law: 1 } } },
     { stage: Prototypes.standardize, inputs: { mixture: whitened, texts }, options: { tokens: 64, batch: 2, labels: { sea: 0, law: 1 } } },
+    { stage: Adapter.load, inputs: { base: seed }, options: { at: file(join(folder, "adapter")) }, keys: { base: "base" } },
+    { stage: MixLora.load, inputs: { base: checkpoint("four", { ...denseModel, heads: 4, keyValueHeads: 2, headSize: 4 }) }, options: { at: file(fileURLToPath(new URL("../packages/routing/src/fixtures/mixlora", import.meta.url))) } },
     { stage: Adapter.apply, inputs: { base: seed, adapter: adapters.sea } },
     { stage: Upcycle.fromDense, inputs: { base: seed }, options: { experts: 2, router: linear } },
     { stage: Upcycle.fromModels, inputs: { models: { seed, other } }, options: { router: linear } },
@@ -153,6 +155,7 @@ export const digests = (): Promise<Digests> => {
   return Effect.runPromise(Effect.gen(function*() {
     yield* Checkpoint.write(checkpoint("stored", denseModel), join(folder, "dense"), { dtype: "BF16" })
     yield* Checkpoint.write(checkpoint("stored", mixtureModel({ kind: "full" }, Router.topK({ active: 2 }), 2)), join(folder, "mixture"))
+    yield* Adapter.write(adapter("sea"), join(folder, "adapter"))
     const found: Record<string, StageDigest> = {}
     for (const one of given(folder)) found[one.stage.definition.name] = yield* Effect.scoped(ran(one, join(folder, "made", one.stage.definition.name))) as Effect.Effect<StageDigest>
     return found

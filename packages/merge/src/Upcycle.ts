@@ -126,6 +126,7 @@ export const fromAdapters = Stage.make("upcycle/fromAdapters", {
     if (first === undefined) return yield* refuse("(none)", "no adapter was given", "Give at least one.")
     for (const [name, header] of [first, ...others]) {
       yield* Adapter.requireBase(name, header, base.key)
+      yield* Adapter.requireUniform(name, header)
       if (header.rank !== first[1].rank || header.scale !== first[1].scale) return yield* refuse(name, `rank ${header.rank} and scale ${header.scale}, ${first[0]} has ${first[1].rank} and ${first[1].scale}`, "Train the adapters alike.")
     }
     const { rank, scale } = first[1]

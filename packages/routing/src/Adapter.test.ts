@@ -85,7 +85,7 @@ describe("Adapter", () => {
 
   test("a setting that would change the sum is refused by name", async () => {
     expect(await changed(configFile, (text) => text.replace(`"use_dora": false`, `"use_dora": true`))).toMatchObject({ _tag: "AdapterError", key: "use_dora" })
-    expect(await changed(configFile, (text) => text.replace(`"rank_pattern": {}`, `"rank_pattern": { "gate_proj": 4 }`))).toMatchObject({ key: "rank_pattern" })
+    expect(await changed(configFile, (text) => text.replace(`"rank_pattern": {}`, `"rank_pattern": { "gate_proj": 4 }`))).toMatchObject({ key: "base_model.model.model.layers.0.mlp.gate_proj.lora_A.weight", problem: "shape [3, 6] instead of [4, 6]" })
     expect(await changed(configFile, (text) => text.replace(`"r": 3`, `"r": 0`))).toMatchObject({ key: "r" })
     expect(await changed(ownFile, () => "{}")).toMatchObject({ _tag: "AdapterError", key: "contents" })
   })

@@ -44,13 +44,19 @@ export const entries = (model: Model.Model): ReadonlyArray<Entry> => {
   return [...found.values()]
 }
 
-/** The low-rank tensors of an adapter on a dense model's feed-forwards: `layers.{l}.feedForward.gate.a` [rank, in], `.b` [out, rank]. */
-export const adapterEntries = (model: Model.Model, rank: number): ReadonlyArray<Entry> =>
-  Array.from({ length: model.layers }, (_, layer) => matrices.flatMap((matrix) => {
-    const { hidden, feedForward: { inner } } = model
-    const [out, input] = matrix === "down" ? [hidden, inner] : [inner, hidden], at = `layers.${layer}.feedForward.${matrix}`
-    return [{ name: `${at}.a`, shape: [rank, input], parts: [`${at}.a`] }, { name: `${at}.b`, shape: [out, rank], parts: [`${at}.b`] }]
-  })).flat()
+/**
+ * The low-rank tensors of an adapter on a dense model: `layers.{l}.feedForward.gate.a` [rank, in], `.b` [out, rank]; on the feed-forwards, or on the matrices it names.
+ * Fails: dies on a name that is no matrix of the model's layers.
+ */
+export const adapterEntries = (model: Model.Model, { matrices: named, rank }: { readonly rank: number; readonly matrices?: Readonly<Record<string, { readonly rank: number }>> }): ReadonlyArray<Entry> => {
+  const shapes = new Map(Model.tensors(model).map(({ name, shape }) => [name, shape]))
+  const all = named === undefined ? Array.from({ length: model.layers }, (_, layer) => matrices.map((matrix) => [`layers.${layer}.feedForward.${matrix}`, rank] as const)).flat() : Object.entries(named).map(([name, low]) => [name, low.rank] as const)
+  return all.flatMap(([name, own]) => {
+    const shape = shapes.get(name)
+    if (shape?.length !== 2 || !/\.(feedForward|attention)\./.test(name)) throw new Error(`Expert.adapterEntries: ${name} is no matrix of a layer of this model: fold the adapter into its base`)
+    return [{ name: `${name}.a`, shape: [own, shape[1]!], parts: [`${name}.a`] }, { name: `${name}.b`, shape: [shape[0]!, own], parts: [`${name}.b`] }]
+  })
+}
 
 const named = (parameters: ReadonlyMap<string, Tensor.Tensor>, name: string): Tensor.Tensor => {
   const tensor = parameters.get(name)

@@ -20,7 +20,7 @@ export interface LanguageModel {
   readonly tokens: number
   /** The router of every layer; undefined in a dense model. */
   readonly router: Router.Router | undefined
-  /** Low-rank terms on the feed-forwards of a dense model; undefined where there are none. */
+  /** Low-rank terms on the matrices of a dense model; undefined where there are none. */
   readonly adapter: Adapter | undefined
   readonly decoder: Decoder.Decoder
   /** Every tensor on the device that a checkpoint holds. */
@@ -28,7 +28,8 @@ export interface LanguageModel {
   /** The same names: which canonical tensors each holds. */
   readonly entries: ReadonlyMap<string, Expert.Entry>
 }
-export interface Adapter { readonly rank: number; readonly scale: number }
+/** `matrices`: the rank and scale of each matrix by canonical name; left out, all feed-forwards with `rank` and `scale`. An adapter's header is one. */
+export interface Adapter { readonly rank: number; readonly scale: number; readonly matrices?: Readonly<Record<string, { readonly rank: number; readonly scale: number }>> }
 
 /** Tensors and model do not fit: which tensor, why, what to do. */
 export class LanguageModelError extends Schema.TaggedError<LanguageModelError>()("LanguageModelError", { tensor: Schema.String, problem: Schema.String, remedy: Schema.String }) {
@@ -51,7 +52,7 @@ export const make = (model: Model.Model, options: { readonly batch: number; read
   const router = form.kind === "dense" ? undefined : yield* routerOf(model, form, options.router)
   const storageOf = (name: string) => isMatrix(name) && !isSelected(name, trained) ? storage : undefined
   const decoder = Decoder.make(model, { sizes: [{ batch, tokens }], positions: tokens, storage: storageOf })
-  const entries = new Map([...Expert.entries(model), ...adapter === undefined ? [] : Expert.adapterEntries(model, adapter.rank)].map((entry) => [entry.name, entry]))
+  const entries = new Map([...Expert.entries(model), ...adapter === undefined ? [] : Expert.adapterEntries(model, adapter)].map((entry) => [entry.name, entry]))
   const parameters = new Map([...entries.values()].map(({ name, shape }) => [name, decoder.parameters.get(name) ?? Tensor.kept(shape, { label: name, dtype: storageOf(name) ?? "f32" })]))
   return { model, batch, tokens, router, adapter, decoder, parameters, entries }
 })
@@ -94,7 +95,7 @@ const routerOf = (model: Model.Model, form: Model.Mixture, given: Router.Router 
 
 /** Uploads every tensor, stacking experts. Options: `seed` of an adapter's first values where the weights have none. Fails: `LanguageModelError` names every missing or unexpected tensor. */
 export const load = (arena: Device.Arena, self: LanguageModel, weights: Weights.Weights, options: { readonly seed?: number } = {}): Effect.Effect<void, LanguageModelError | Weights.WeightsError | Device.Failure> => Effect.gen(function*() {
-  const adapter = new Set(self.adapter === undefined ? [] : Expert.adapterEntries(self.model, self.adapter.rank).map(({ name }) => name))
+  const adapter = new Set(self.adapter === undefined ? [] : Expert.adapterEntries(self.model, self.adapter).map(({ name }) => name))
   yield* consumed(self, weights, adapter)
   yield* Decoder.load(arena, self.decoder, Weights.select(weights, (name) => self.decoder.parameters.has(name)))
   for (const { name, parts, shape } of self.entries.values()) {
@@ -192,7 +193,7 @@ export const detached = (self: LanguageModel, { features, layer, logits }: Decis
 }
 const adaptersOf = ({ adapter, parameters }: LanguageModel): Decoder.Adapters => (name) => {
   const a = parameters.get(`${name}.a`), b = parameters.get(`${name}.b`)
-  return adapter === undefined || a === undefined || b === undefined ? undefined : { a, b, scale: adapter.scale }
+  return adapter === undefined || a === undefined || b === undefined ? undefined : { a, b, scale: adapter.matrices?.[name]?.scale ?? adapter.scale }
 }
 /** The router's tensors of a layer, by their names there. */
 export const routerTensors = (self: LanguageModel, layer: number): Readonly<Record<string, Tensor.Tensor>> => {
@@ -212,7 +213,7 @@ const selectors = {
   routers: (name: string) => name.includes(".router."),
   experts: (name: string) => name.includes(".experts."),
   feedForward: (name: string) => /\.feedForward\.(gate|up|down)$|\.shared\.(gate|up|down|router)$/.test(name),
-  adapter: (name: string) => /\.feedForward\.(gate|up|down)\.[ab]$/.test(name),
+  adapter: (name: string) => /\.(feedForward|attention)\.\w+\.[ab]$/.test(name),
   attention: (name: string) => /\.attention\.((query|key|value)(Bias)?|output)$/.test(name),
   norms: (name: string) => /(^|\.)norm$|\.(query|key|output)Norm$/.test(name),
   embeddings: (name: string) => name === "embedding" || name === "head"

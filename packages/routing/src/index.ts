@@ -1,4 +1,5 @@
 export * as Adapter from "./Adapter.ts"
+export * as MixLora from "./MixLora.ts"
 export * as Balance from "./Balance.ts"
 export type { Decision } from "./Decision.ts"
 export * as Expert from "./Expert.ts"
