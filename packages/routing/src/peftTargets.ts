@@ -50,7 +50,7 @@ export const test = (expressions: ReadonlyArray<string>, names: ReadonlyArray<st
   try {
     return JSON.parse(runInNewContext("JSON.stringify(names.map((name) => new RegExp(expression).test(name)))", { expression, names }, { timeout: patience }) as string) as ReadonlyArray<boolean>
   } catch (error) {
-    throw new Error((error as NodeJS.ErrnoException).code === "ERR_SCRIPT_EXECUTION_TIMEOUT" ? `the expression ${shown} takes longer than ${patience} ms` : `the expression ${shown} is none: ${(error as Error).message.slice(0, 120)}`)
+    throw new Error((error as NodeJS.ErrnoException).code === "ERR_SCRIPT_EXECUTION_TIMEOUT" ? `the expression ${shown} takes longer than ${patience} ms` : `the expression ${shown} is none: ${(error as Error).message.slice(0, 120)}`, { cause: error })
   }
 })
 
