@@ -15,7 +15,7 @@ import { Device } from "@switchyard/gpu"
 import * as merging from "@switchyard/merge"
 import { Compress, Merge, Upcycle } from "@switchyard/merge"
 import * as routing from "@switchyard/routing"
-import { Adapter, Balance, Finetune, MixLora, Newborn, Prototypes, Router, Trace } from "@switchyard/routing"
+import { Adapter, Arrow, Balance, Finetune, MixLora, Newborn, Phatgoose, Prototypes, Router, Trace } from "@switchyard/routing"
 import { Effect, Schema } from "effect"
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -95,7 +95,7 @@ const given = (folder: string): ReadonlyArray<Given> => {
   const seed = checkpoint("seed", denseModel), other = checkpoint("other", denseModel), texts = { sea: corpus("sea", "Call me Ishmael. "), law: corpus("law", "Permission is hereby granted. ") }
   const linear = Router.topK({ active: 2 }), full = checkpoint("full", mixtureModel({ kind: "full" }, linear, 3)), low = checkpoint("low", mixtureModel({ kind: "lowRank", rank: 2, scale: 2 }, linear, 3))
   const nearest = checkpoint("nearest", mixtureModel({ kind: "full" }, Router.prototypes({ unit: { of: "prefix", pool: "mean" }, metric: "whitened", active: 1 }), 2))
-  const whitened = checkpoint("whitened", mixtureModel({ kind: "full" }, Router.prefixMlp({ active: 1, inner: 3, normalize: "whitened" }), 2))
+  const named = (name: string, router: Router.Router) => checkpoint(name, mixtureModel({ kind: "full" }, router, 2)), whitened = named("whitened", Router.prefixMlp({ active: 1, inner: 3, normalize: "whitened" }))
   const rows = Array.from({ length: 60 }, (_, at) => at), adapters = { sea: adapter("sea"), law: adapter("law") }
   const trace = Table.make(Tables.Trace, {
     run: rows.map(() => "given"), domain: rows.map((at) => at % 3 === 0 ? "sea" : "law"), document: rows.map(() => 0), position: rows.map((at) => at >> 2), token: rows.map((at) => at),
@@ -114,6 +114,9 @@ const given = (folder: string): ReadonlyArray<Given> => {
     { stage: Finetune.lora, inputs: { seed, texts }, options: { rank: 2, ...training }, keys: { seed: "base" } },
     { stage: Finetune.train, inputs: { checkpoint: full, texts }, options: { trainable: "all", balance: [Balance.switchLoss({ weight: 0.01 }), Balance.zLoss({ weight: 0.001 })], supervise: { weight: 0.5, labels: { sea: 0, law: 2 } }, ...training } },
     { stage: Prototypes.fit, inputs: { mixture: nearest, texts }, options: { tokens: 64, batch: 2, labels: { sea: 0, law: 1 } } },
+    { stage: Prototypes.embed, inputs: { mixture: named("generated", Router.nexus({ active: 1, embedding: sizes.hidden, inner: 3 })), texts }, options: { tokens: 64, batch: 2, labels: { sea: 0, law: 1 } } },
+    { stage: Arrow.fit, inputs: { mixture: named("arrow", Router.arrow({ active: 1 })) } },
+    { stage: Phatgoose.fit, inputs: { mixture: named("phatgoose", Router.phatgoose({ active: 1 })), texts }, options: { ...training, labels: { sea: 0, law: 1 } } },
     { stage: Prototypes.standardize, inputs: { mixture: whitened, texts }, options: { tokens: 64, batch: 2, labels: { sea: 0, law: 1 } } },
     { stage: Adapter.load, inputs: { base: seed }, options: { at: file(join(folder, "adapter")) }, keys: { base: "base" } },
     { stage: MixLora.load, inputs: { base: checkpoint("four", { ...denseModel, heads: 4, keyValueHeads: 2, headSize: 4 }) }, options: { at: file(fileURLToPath(new URL("../packages/routing/src/fixtures/mixlora", import.meta.url))) } },

@@ -9,7 +9,8 @@ import type { Decision } from "./Decision.ts"
 import * as Expert from "./Expert.ts"
 import { likelihoods } from "./likelihoods.ts"
 import * as Mixture from "./Mixture.ts"
-import { route, type RouteOptions, told } from "./route.ts"
+import { pool } from "./pool.ts"
+import { belonging, route, type RouteOptions, told } from "./route.ts"
 import * as Router from "./Router.ts"
 import { score } from "./score.ts"
 
@@ -135,6 +136,8 @@ export interface Pass {
   readonly tap?: Decoder.Tap | undefined
   readonly chunk?: KeyValueCache.Chunk | undefined
   readonly pools?: ((layer: number, decay: number) => Tensor.Tensor) | undefined
+  /** u32 [rows], the expert that each row belongs to: it alone runs, where the router decides as far open as the sigmoid of its gate, a row of the router's `gates`, says. */
+  readonly gated?: Tensor.Tensor | undefined
 }
 
 /** Records a pass up to the final norm: states [rows, hidden] in place of logits. Shapes: ids u32 [rows]. */
@@ -153,9 +156,21 @@ export const states = (self: LanguageModel, ids: Tensor.Tensor, options: Pass = 
   const scores = byLikelihood && router.score.by === "likelihood"
     ? likelihoods(ids, { ...size, ...router.score, experts: form.experts, predict: (expert) => Decoder.head(decoder, run((x, layer) => Mixture.alone(x, Expert.inLayer(parameters, form, layer, model.activation), expert))) })
     : undefined
+  const opening = (x: Tensor.Tensor, layer: number, labels: Tensor.Tensor): Tensor.Tensor | undefined => {
+    const gates = routerTensors(self, layer)["gates"]
+    if (Router.decides(router, layer) !== "itself") return undefined
+    if (gates === undefined) throw new Error("LanguageModel.states: rows are gated by the router's tensor gates, which only a standardized score has")
+    const features = Op.stopGradient(pool(x, router.unit, size, routerTensors(self, layer))) // [rows, width]
+    return Op.map(Op.dotRows(features, Op.gatherRows(gates, labels)), "sigmoid") // [rows]
+  }
   const decisions: Array<Decision> = [], positions = chunk?.positions ?? Decoder.positionsOf(decoder, size)
   const normed = run((x, layer) => {
     const experts = Expert.inLayer(parameters, form, layer, model.activation), tensors = routerTensors(self, layer)
+    if (options.gated !== undefined) {
+      const decision = belonging(x, options.gated, { layer, experts: form.experts })
+      decisions.push(decision)
+      return Mixture.mix(x, decision, experts, { opening: opening(x, layer, options.gated) })
+    }
     const carried = chunk === undefined || pools === undefined ? undefined : { places: chunk.places, state: (decay: number) => pools(layer, decay) }
     const decision = decide(x, router, decisions, { batch: size.batch, tokens: size.tokens, layer, experts: form.experts, tensors, ids, positions, carried, ...scores === undefined ? {} : { scores } })
     decisions.push(decision)
@@ -168,7 +183,7 @@ export const states = (self: LanguageModel, ids: Tensor.Tensor, options: Pass = 
 export const head = (self: LanguageModel, x: Tensor.Tensor): Tensor.Tensor => Decoder.head(self.decoder, x, self.router === undefined ? adaptersOf(self) : undefined)
 
 /** Records a forward pass. Shapes: ids u32 [rows]. Options: `tap` sees the decoder's named points. */
-export const forward = (self: LanguageModel, ids: Tensor.Tensor, options: Pick<Pass, "tap"> = {}): Forward => {
+export const forward = (self: LanguageModel, ids: Tensor.Tensor, options: Pick<Pass, "tap" | "gated"> = {}): Forward => {
   const { decisions, states: x } = states(self, ids, options)
   return { logits: head(self, x), decisions }
 }
@@ -221,8 +236,8 @@ const selectors = {
 /** Which tensors: `feedForward` are dense matrices (also the shared ones of low-rank experts, and shared experts with their gates), `adapter` a dense model's low-rank terms. */
 export const Selector = Schema.Literals(["all", "routers", "experts", "feedForward", "adapter", "attention", "norms", "embeddings"])
 export type Selector = typeof Selector.Type
-/** What no gradient reaches or should move: corrections of a choice, fixed tables, moments of text. */
-const given = /\.router\.(correction|table|pool\.(mean|deviation))$/
+/** What no gradient reaches or should move: corrections of a choice, fixed tables, moments and embeddings of text. */
+const given = /\.router\.(correction|table|embeddings|embeddings\.mean|pool\.(mean|deviation))$/
 /** The names of the parameters that any of the selectors takes, in the model's order; what is counted or fitted, never trained, is not among them. */
 export const select = (self: LanguageModel, selector: Selector | ReadonlyArray<Selector>): ReadonlyArray<string> => {
   return [...self.parameters.keys()].filter((name) => !given.test(name) && isSelected(name, selector))

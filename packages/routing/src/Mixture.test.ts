@@ -151,6 +151,19 @@ describe("laws", () => {
   })
 })
 
+test("an opening scales what a low-rank expert adds, row by row: the same folded in at that strength, by loops", async () => {
+  const router = Router.topK({ active: 1 }), { numbers, shapes } = layer("lowRank", count, router), opening = normal("opening", rows).map(Math.abs)
+  const tensors = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, Tensor.kept(shape)])), given = Tensor.kept([rows])
+  const { output } = await runOnce(f64, [{ tensor: given, data: opening }, ...Object.entries(tensors).map(([name, tensor]) => ({ tensor, data: numbers[name]! }))], () => {
+    const { decision } = record("lowRank", count, router, tensors)
+    return { output: Mixture.mix(tensors["x"]!, decision, expertsOf("lowRank", count, tensors), { opening: given }) }
+  })
+  for (let row = 0; row < rows; row++) {
+    const scaled = Object.fromEntries(Object.entries(numbers).map(([name, data]) => [name, name.endsWith(".b") ? data.map((value) => value * opening[row]!) : data]))
+    expect(apart(output.slice(row * hidden, (row + 1) * hidden), naive(router, folded(scaled)).slice(row * hidden, (row + 1) * hidden))).toBeLessThan(1e-12)
+  }
+})
+
 describe("gradients by central differences in f64", () => {
   /** |analytic − numeric| over their norms, per input. */
   const check = async (kind: "full" | "lowRank", router: Router.Router) => {

@@ -31,17 +31,26 @@ export const forward = (x: Tensor.Tensor, options: Options): { readonly output: 
   return { decision, output: mix(x, decision, experts) }
 }
 
-/** The experts' outputs mixed as decided. Shapes: x [rows, hidden] → [rows, hidden]. */
-export const mix = (x: Tensor.Tensor, decision: Decision, experts: Experts): Tensor.Tensor => {
+/**
+ * The experts' outputs mixed as decided. Options: `opening` [rows] scales what low-rank experts add to their base, in each matrix; full ones have no base, so it
+ * scales what they give. Shapes: x [rows, hidden] → [rows, hidden].
+ */
+export const mix = (x: Tensor.Tensor, decision: Decision, experts: Experts, options: { readonly opening?: Tensor.Tensor | undefined } = {}): Tensor.Tensor => {
+  const { opening } = options
   const { active, offsets, places, weights } = decision, { activation } = experts
   const visits = Op.dispatch(x, decision, active) // [slots, hidden]
   if (experts.kind === "full") {
     const { down, gate, up } = experts.stack
     const inner = Decoder.activate(Op.groupedLinear(visits, gate, offsets), Op.groupedLinear(visits, up, offsets), activation) // [slots, inner]
-    return Op.combine(Op.groupedLinear(inner, down, offsets), places, weights)
+    const mixed = Op.combine(Op.groupedLinear(inner, down, offsets), places, weights)
+    return opening === undefined ? mixed : Op.scaleRows(mixed, opening)
   }
   const { base, scale, stack } = experts
-  const change = (rows: Tensor.Tensor, matrix: Matrix) => Op.groupedLinear(Op.groupedLinear(rows, stack[matrix].a, offsets), stack[matrix].b, offsets, scale) // [slots, out]
+  const open = opening === undefined ? undefined : Op.view(Op.dispatch(Op.view(opening, [x.shape[0]!, 1]), decision, active), [visits.shape[0]!]) // [slots]
+  const change = (rows: Tensor.Tensor, matrix: Matrix) => {
+    const whole = Op.groupedLinear(Op.groupedLinear(rows, stack[matrix].a, offsets), stack[matrix].b, offsets, scale) // [slots, out]
+    return open === undefined ? whole : Op.scaleRows(whole, open)
+  }
   const through = (matrix: "gate" | "up") => Op.add(Op.dispatch(Op.linear(x, base[matrix]), decision, active), change(visits, matrix)) // [slots, inner]
   const inner = Decoder.activate(through("gate"), through("up"), activation) // [slots, inner]
   return Op.add(Op.linear(Op.combine(inner, places, weights), base.down), Op.combine(change(inner, "down"), places, weights))

@@ -31,13 +31,13 @@ const running = <A, E>(effect: Effect.Effect<A, E, Store.Store | Device.Device>)
 const fitted = (router: Router.Router, tokens = 1000) => Pipeline.make("test", () => ({ mixture: Prototypes.fit(newborn({ router }), { law: text({ domain: "law" }), code: text({ domain: "code" }) }, { tokens, batch: 2 }) }))
 
 /** The states that the router of each layer reads while `expert` runs a window, pooled by a plain loop; rows that are scored only. */
-const states = (router: Router.Router, expert: number, domain: "law" | "code") => Effect.scoped(Effect.gen(function*() {
+const states = (router: Router.Router, expert: number, domain: "law" | "code", where: "feedForward.input" | "norm" = "feedForward.input") => Effect.scoped(Effect.gen(function*() {
   const model = described(router), self = yield* LanguageModel.make(model, { batch: 1, tokens: 12, router: Router.fixed([expert]) })
   const arena = yield* plainDevice().arena, ids = Tensor.kept([12], { dtype: "u32", sharded: true })
   yield* LanguageModel.load(arena, self, filled(model))
   const program = Recording.record(() => {
     const inputs: Array<Tensor.Tensor> = []
-    LanguageModel.forward(self, ids, { tap: (point, at, x) => { if (point === "feedForward.input") inputs[at] = Op.keep(x) } })
+    LanguageModel.forward(self, ids, { tap: (point, at, x) => { if (point === where) inputs[at] = Op.keep(x) } })
     return inputs
   })
   const rows: Array<Array<ReadonlyArray<number>>> = [[], []]
@@ -46,6 +46,7 @@ const states = (router: Router.Router, expert: number, domain: "law" | "code") =
     yield* arena.upload(ids, window.ids)
     yield* arena.submit(program)
     for (const [at, tensor] of program.outputs.entries()) {
+      if (tensor === undefined) continue
       const x = yield* arena.read(tensor)
       for (let t = window.from; t < window.length; t++) rows[at]!.push(Array.from({ length: hidden }, (_, i) => {
         if (router.unit.of === "token") return x[t * hidden + i]!
@@ -102,6 +103,20 @@ describe("Prototypes", () => {
     if (Exit.isFailure(exit)) throw Cause.squash(exit.cause)
     const refused = await running(Pipeline.plan(Pipeline.make("test", () => ({ mixture: Prototypes.standardize(newborn({ router: Router.topK({ active: 1 }) }), { law: text({ domain: "law" }) }, { tokens: 10 }) }))))
     expect(Exit.isFailure(refused) && Cause.squash(refused.cause)).toMatchObject({ _tag: "TrainingError", problem: expect.stringMatching(/does not whiten/) })
+  })
+  test("embed: each expert's embedding is the mean of the last states over its text, and their mean stands beside them", async () => {
+    const router = Router.nexus({ active: 1, embedding: hidden, inner: 3 })
+    const last = (expert: number, domain: "law" | "code") => Effect.map(states(router, expert, domain, "norm"), ([, rows]) => Array.from({ length: hidden }, (_, i) => mean(column(rows!, i))))
+    const exit = await running(Effect.gen(function*() {
+      const { mixture } = yield* Pipeline.run(Pipeline.make("test", () => ({ mixture: Prototypes.embed(newborn({ router }), { law: text({ domain: "law" }), code: text({ domain: "code" }) }, { tokens: 1000, batch: 2 }) })))
+      const expected = [yield* last(0, "law"), yield* last(1, "code")]
+      for (const at of [0, 1]) {
+        const found = yield* mixture.weights.read(`layers.${at}.router.embeddings`), middle = yield* mixture.weights.read(`layers.${at}.router.embeddings.mean`)
+        expected.flat().forEach((value, i) => expect(found[i]).toBeCloseTo(value, 5))
+        for (let i = 0; i < hidden; i++) expect(middle[i]).toBeCloseTo((expected[0]![i]! + expected[1]![i]!) / 2, 5)
+      }
+    }))
+    if (Exit.isFailure(exit)) throw Cause.squash(exit.cause)
   })
   test("a router that is not by distance is refused by the plan", async () => {
     const exit = await running(Pipeline.plan(fitted(Router.topK({ active: 1 }))))

@@ -134,7 +134,7 @@ export const arrow = <const U extends Unit = { readonly of: "token" }>(options: 
 export const phatgoose = <const U extends Unit = { readonly of: "token" }>(options: { readonly active: number; readonly unit?: U; readonly weight?: Weight }) => ({
   unit: (options.unit ?? { of: "token" }) as U, score: { by: "standardized" }, select: { keep: "top", active: options.active }, weight: options.weight ?? "softmaxKept"
 }) as const satisfies Router
-/** Directions generated from the embeddings of the experts' domains. Options: embedding (its length), inner 64, unit token, weight "softmaxKept"; `Nexus.embed` gives the embeddings. */
+/** Directions generated from the embeddings of the experts' domains. Options: embedding (its length), inner 64, unit token, weight "softmaxKept"; `Prototypes.embed` gives the embeddings. */
 export const nexus = <const U extends Unit = { readonly of: "token" }>(options: { readonly active: number; readonly embedding: number; readonly inner?: number; readonly unit?: U; readonly weight?: Weight }) => ({
   unit: (options.unit ?? { of: "token" }) as U, score: { by: "generated", embedding: options.embedding, inner: options.inner ?? 64 }, select: { keep: "top", active: options.active }, weight: options.weight ?? "softmaxKept"
 }) as const satisfies Router
@@ -233,7 +233,7 @@ export const tensors = (router: Router, sizes: Sizes): Readonly<Record<string, R
     case "distance": return { ...pool, ...score.metric === "whitened" ? { centroids: each, deviation: [read] } : { centroids: each } }
     case "magnitude": return { ...pool, directions: each }
     case "standardized": return { ...pool, gates: each }
-    case "generated": return { ...pool, embeddings: [experts, score.embedding], "inner.gate": [score.inner, score.embedding], "inner.up": [score.inner, score.embedding], column: [read, score.inner] }
+    case "generated": return { ...pool, embeddings: [experts, score.embedding], "embeddings.mean": [score.embedding], "inner.gate": [score.inner, score.embedding], "inner.up": [score.inner, score.embedding], column: [read, score.inner] }
     case "lookup": {
       const keys = score.key === "token" ? sizes.vocabulary : sizes.contextLength
       if (keys === undefined) throw new Error(`Router.tensors: a table by ${score.key} needs the model's ${score.key === "token" ? "vocabulary" : "contextLength"}`)

@@ -53,7 +53,8 @@ export const naiveRoute = (router: Router, input: NaiveInput): Array<NaiveDecisi
         return standard(seen).reduce((sum, value, c) => sum + value * gate[c]!, 0) / Math.sqrt(seen.length)
       }
       if (router.score.by === "generated") {
-        const { embedding, inner } = router.score, described = of("embeddings", e, embedding), dot = (name: string, row: number) => of(name, row, embedding).reduce((sum, w, c) => sum + w * described[c]!, 0)
+        const { embedding, inner } = router.score, centred = of("embeddings", e, embedding).map((value, i) => value - tensors["embeddings.mean"]![i]!)
+        const described = centred.map((value) => value / Math.sqrt((centred.reduce((sum, other) => sum + other * other, 0) + 1e-12) / embedding)), dot = (name: string, row: number) => of(name, row, embedding).reduce((sum, w, c) => sum + w * described[c]!, 0)
         const within = Array.from({ length: inner }, (_, i) => { const gate = dot("inner.gate", i); return gate / (1 + Math.exp(-gate)) * dot("inner.up", i) })
         return seen.reduce((sum, value, c) => sum + value * of("column", c, inner).reduce((at, w, i) => at + w * within[i]!, 0), 0)
       }

@@ -100,6 +100,12 @@ export const told = (x: Tensor.Tensor, { experts: chosen, weights }: { readonly 
   return { layer: options.layer, active: chosen.length, made: "told", logits, probabilities: Op.softmax(logits), experts, weights: columns(x, weights), ...sorted(experts, options.experts) }
 }
 
+/** The decision of rows that belong to an expert each, with weight one. Shapes: x [rows, hidden], labels u32 [rows]. */
+export const belonging = (x: Tensor.Tensor, labels: Tensor.Tensor, options: { readonly experts: number; readonly layer: number }): Decision => {
+  const rows = x.shape[0]!, experts = Op.view(labels, [rows, 1]), logits = columns(x, Array.from({ length: options.experts }, () => 0))
+  return { layer: options.layer, active: 1, made: "told", logits, probabilities: Op.softmax(logits), experts, weights: columns(x, [1]), ...sorted(experts, options.experts) }
+}
+
 const sorted = (experts: Tensor.Tensor, count: number): Pick<Decision, "order" | "offsets" | "places" | "load"> => {
   const { offsets, order } = Op.countingSort(experts, count)              // u32 [experts + 1], u32 [slots]
   return { order, offsets, places: Op.invert(order), load: Op.segmentLengths(offsets) }

@@ -4,10 +4,10 @@
  * linear: a learned direction; mlp: one hidden layer (silu); distance: nearness to centroids. magnitude: |x · direction| (Ostapenko et al., "Towards modular LLMs
  * by building and reusing a library of LoRAs", 2024: Arrow). standardized: x and gate each less their mean and over their deviation, their product over
  * √width (Muqeeth et al., "Learning to route among specialized experts for zero-shot generalization", 2024: PHATGOOSE). generated: the direction is
- * column · (silu(gate e) ⊙ up e) of the expert's embedding e, so that an expert that is added later needs only its embedding (Gritsch et al., "Nexus", 2024).
+ * column · (silu(gate e) ⊙ up e) of the expert's embedding e, less the mean of all when they were made and of mean square one, so that an expert that is added later needs only its embedding (Gritsch et al., "Nexus", 2024).
  *
  * Shapes: x [rows, width], weight or centroids [experts, width], deviation [width]; of mlp inner.weight [inner, width], inner.bias [inner],
- * weight [experts, inner], bias [experts]; directions, gates [experts, width]; embeddings [experts, embedding], inner.gate and inner.up [inner, embedding],
+ * weight [experts, inner], bias [experts]; directions, gates [experts, width]; embeddings [experts, embedding], embeddings.mean [embedding], inner.gate and inner.up [inner, embedding],
  * column [width, inner] → [rows, experts]. Gradients: with respect to all of them.
  */
 import { Op, type Tensor } from "@switchyard/gpu"
@@ -27,7 +27,8 @@ export const score = (x: Tensor.Tensor, by: Exclude<Score, { readonly by: "likel
   }
   if (by.by === "standardized") return Op.affine(Op.linear(standardized(x), standardized(named("gates"))), { scale: 1 / Math.sqrt(x.shape[1]!) })
   if (by.by === "generated") {
-    const embeddings = named("embeddings") // [experts, embedding]
+    const centred = Op.addRow(named("embeddings"), Op.affine(named("embeddings.mean"), { scale: -1 })) // [experts, embedding]
+    const embeddings = Op.affine(unitRows(centred), { scale: Math.sqrt(by.embedding) }) // each with a mean square of one
     const columns = Op.linear(Op.swiglu(Op.linear(embeddings, named("inner.gate")), Op.linear(embeddings, named("inner.up"))), named("column")) // [experts, inner] → [experts, width]
     return Op.linear(x, columns)
   }

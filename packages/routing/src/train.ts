@@ -110,7 +110,7 @@ export const train = <E>(self: LanguageModel.LanguageModel, names: ReadonlyArray
 })
 
 /** Uploads one batch, its rows in the replicas' order; rows that stand in for missing ones repeat the first and count nothing. */
-const feed = (arena: Device.Arena, step: TrainStep, batch: Corpus.Batch, self: LanguageModel.LanguageModel, { tokens }: Options, { supervise }: Aims, replicas: number) => Effect.gen(function*() {
+const feed = (arena: Device.Arena, step: TrainStep, batch: Corpus.Batch, self: LanguageModel.LanguageModel, { tokens }: Options, { gated, supervise }: Aims, replicas: number) => Effect.gen(function*() {
   const sequences = self.batch * replicas, given = batch.domains.length
   const spread = (from: Uint32Array) => {
     const out = new Uint32Array(sequences * tokens)
@@ -126,9 +126,9 @@ const feed = (arena: Device.Arena, step: TrainStep, batch: Corpus.Batch, self: L
   yield* arena.upload(step.shares, shares)
   if (step.labels === undefined) return
   const labels = new Uint32Array(sequences * tokens)
-  for (let row = 0; row < sequences; row++) labels.fill(supervise!.labels[batch.domains[row < given ? row : 0]!]!, row * tokens, (row + 1) * tokens)
+  for (let row = 0; row < sequences; row++) labels.fill((supervise ?? gated)!.labels[batch.domains[row < given ? row : 0]!]!, row * tokens, (row + 1) * tokens)
   yield* arena.upload(step.labels, labels)
-  const { generalist } = supervise!
+  const generalist = supervise?.generalist
   if (step.general === undefined || generalist === undefined) return
   yield* arena.upload(step.general.labels, new Uint32Array(labels.length).fill(generalist.expert))
   yield* arena.upload(step.general.shares, shares.map((share, row) => share * Math.max(0, 1 - row % tokens / generalist.until)))

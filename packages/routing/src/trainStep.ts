@@ -18,6 +18,8 @@ export interface Supervise { readonly weight: number; readonly labels: ReadonlyA
 export interface Aims {
   readonly balance: ReadonlyArray<Balance.Balance>
   readonly supervise?: Supervise | undefined
+  /** Every sequence is run by the expert of its domain alone, as far open as its gate says: what trains gates (`Phatgoose.fit`). */
+  readonly gated?: { readonly labels: ReadonlyArray<number> } | undefined
 }
 export interface TrainStep {
   readonly program: Recording.Program
@@ -26,7 +28,7 @@ export interface TrainStep {
   readonly targets: Tensor.Tensor
   /** [rows]: what each row's cross-entropy counts. */
   readonly shares: Tensor.Tensor
-  /** u32 [rows]: the expert of each row's domain; undefined when nothing is supervised. */
+  /** u32 [rows]: the expert of each row's domain; undefined when nothing is supervised or gated. */
   readonly labels: Tensor.Tensor | undefined
   /** Where a generalist is part of the target: it, u32 [rows], and what of each row's share is its, [rows]. */
   readonly general: { readonly labels: Tensor.Tensor; readonly shares: Tensor.Tensor } | undefined
@@ -44,25 +46,25 @@ export const sequencesOf = (batch: number, replicas: number): number => Math.cei
 export const trainStep = (self: LanguageModel.LanguageModel, names: ReadonlyArray<string>, options: Pick<Options, "clip">, aims: Aims, device: Pick<Device.Service, "replicas">): TrainStep => {
   const rows = self.batch * self.tokens
   const index = (label: string) => Tensor.kept([rows], { dtype: "u32", sharded: true, label })
-  const ids = index("ids"), targets = index("targets"), labels = aims.supervise === undefined ? undefined : index("labels")
+  const ids = index("ids"), targets = index("targets"), labels = aims.supervise === undefined && aims.gated === undefined ? undefined : index("labels")
   const shares = Tensor.kept([rows], { sharded: true, label: "shares" })
   const general = aims.supervise?.generalist === undefined ? undefined : { labels: index("generalist"), shares: Tensor.kept([rows], { sharded: true, label: "generalist's shares" }) }
   const trainable = names.map((name) => self.parameters.get(name)!)
   const optimizer = AdamW.make(trainable, { clip: options.clip })
   const program = Recording.record(() => {
-    const { decisions, logits } = LanguageModel.forward(self, ids)
+    const { decisions, logits } = LanguageModel.forward(self, ids, aims.gated === undefined ? {} : { gated: labels })
     const share = (losses: Tensor.Tensor) => Op.sumAll(Op.multiply(losses, shares)) // [rows] → [1], this replica's part
     const terms = new Map<string, { readonly value: Tensor.Tensor; readonly weight: number }>([["loss", { value: share(Op.crossEntropy(logits, targets)), weight: 1 }]])
     for (const balance of aims.balance) terms.set(Balance.name(balance), { value: Balance.loss(balance, decisions, { shares }), weight: balance.weight })
-    if (labels !== undefined) {
+    if (labels !== undefined && aims.supervise !== undefined) {
       const domains = general === undefined ? shares : Op.add(shares, general.shares, -1) // [rows]
-      const { detach = false } = aims.supervise!
+      const { detach = false } = aims.supervise
       const each = decisions.filter(({ made }) => made === undefined).map((decision) => {
         const logits = detach ? LanguageModel.detached(self, decision) : decision.logits // [rows, experts]
         const own = Op.sumAll(Op.multiply(Op.crossEntropy(logits, labels), domains)) // [1]
         return general === undefined ? own : Op.add(own, Op.sumAll(Op.multiply(Op.crossEntropy(logits, general.labels), general.shares)))
       })
-      terms.set("balance.supervise", { value: Op.affine(each.reduce((sum, next) => Op.add(sum, next)), { scale: 1 / each.length }), weight: aims.supervise!.weight })
+      terms.set("balance.supervise", { value: Op.affine(each.reduce((sum, next) => Op.add(sum, next)), { scale: 1 / each.length }), weight: aims.supervise.weight })
     }
     const total = [...terms.values()].map(({ value, weight }) => weight === 1 ? value : Op.affine(value, { scale: weight })).reduce((sum, next) => Op.add(sum, next)) // [1]
     const gradients = Gradient.of(total, trainable)
