@@ -31,7 +31,9 @@ import { expectShape, kept, type Tensor } from "./Tensor.ts"
 export interface Size { readonly batch: number; readonly tokens: number }
 export interface Decoder {
   readonly model: Model.Model
-  /** Canonical name → kept tensor. */
+  /** Over how many replicas matrices are split by rows; 1: each replica holds all of them. */
+  readonly split: number
+  /** Canonical name → kept tensor; of a split matrix one replica's share. */
   readonly parameters: ReadonlyMap<string, Tensor>
   readonly constants: {
     readonly tables: RopeTables
@@ -39,6 +41,8 @@ export interface Decoder {
     readonly localTables?: RopeTables | undefined
     /** "batch×tokens" → u32 [rows], the position of each row: one for each size that was announced. */
     readonly positions: Map<string, { readonly size: Size; readonly tensor: Tensor }>
+    /** The embedding as a head whose rows are split over replicas, where the two are one. */
+    readonly splitHead?: Tensor | undefined
   }
 }
 
@@ -69,17 +73,19 @@ const sizeName = ({ batch, tokens }: Size): string => `${batch}×${tokens}`
  * The decoder's tensors, without numbers. Of a mixture: everything but its experts, shared feed-forward and router, which are routing's.
  *
  * Options: `sizes` that will be recorded (others are announced by `prepare`); `positions`, how many the rotary tables hold (contextLength); `storage`, how
- * a weight lies on the device when not as f32.
+ * a weight lies on the device when not as f32; `split` matrices (of f32) over so many replicas by their rows, so that all of them work on the same tokens,
+ * each on some outputs (Shoeybi et al., "Megatron-LM", 2019): for generation, without gradients.
  */
-export const make = (model: Model.Model, options: { readonly sizes?: ReadonlyArray<Size>; readonly positions?: number; readonly storage?: (name: string) => Storage | undefined } = {}): Decoder => {
-  const { positions = model.contextLength, sizes = [], storage } = options
-  const parameters = new Map(Model.tensors(model).filter(({ name }) => isDecoders(model, name)).map(({ name, shape }) => [name, kept(shape, { label: name, dtype: storage?.(name) ?? "f32" })]))
+export const make = (model: Model.Model, options: { readonly sizes?: ReadonlyArray<Size>; readonly positions?: number; readonly storage?: (name: string) => Storage | undefined; readonly split?: number } = {}): Decoder => {
+  const { positions = model.contextLength, sizes = [], split = 1, storage } = options
+  const parameters = new Map(Model.tensors(model).filter(({ name }) => isDecoders(model, name)).map(({ name, shape }) => [name, splitRows(name, shape, name === "embedding" ? 1 : split, storage?.(name))]))
   const table = (at: string): RopeTables => {
     const [cosines, sines] = (["cosines", "sines"] as const).map((label) => kept([positions, rotatedSize(model) / 2], { label: `${at}.${label}` })) as [Tensor, Tensor]
     return { cosines, sines }
   }
   const localTables = model.attention?.localTheta === undefined ? undefined : table("rope.local")
-  const decoder: Decoder = { model, parameters, constants: { tables: table("rope"), localTables, positions: new Map() } }
+  const splitHead = split > 1 && model.tiedEmbeddings && storage?.("embedding") === undefined ? splitRows("head", [model.vocabulary, model.hidden], split) : undefined
+  const decoder: Decoder = { model, split, parameters, constants: { splitHead, tables: table("rope"), localTables, positions: new Map() } }
   for (const size of sizes) announce(decoder, size)
   return decoder
 }
@@ -109,10 +115,13 @@ export const prepare = (arena: Arena, decoder: Decoder, size: Size): Effect.Effe
 export const load = Effect.fn("Decoder.load")(function*(arena: Arena, decoder: Decoder, weights: Weights.Weights) {
   for (const [name, tensor] of decoder.parameters) {
     const info = weights.infos.get(name)
-    if (info !== undefined && info.shape.join() !== tensor.shape.join()) {
-      return yield* new Weights.WeightsError({ tensor: name, problem: `its shape is [${info.shape.join(", ")}], the model says [${tensor.shape.join(", ")}]`, remedy: "load weights of the model described, or correct the description" })
+    const expected = wholeShape(tensor, decoder.split)
+    if (info !== undefined && info.shape.join() !== expected.join()) {
+      return yield* new Weights.WeightsError({ tensor: name, problem: `its shape is [${info.shape.join(", ")}], the model says [${expected.join(", ")}]`, remedy: "load weights of the model described, or correct the description" })
     }
-    yield* arena.upload(tensor, yield* weights.read(name))
+    const data = yield* weights.read(name)
+    yield* arena.upload(tensor, data)
+    if (name === "embedding" && decoder.constants.splitHead !== undefined) yield* arena.upload(decoder.constants.splitHead, data)
   }
   const { localTables, positions, tables } = decoder.constants
   for (const [of, local] of [[tables, false], [localTables, true]] as const) {
@@ -128,9 +137,16 @@ export const load = Effect.fn("Decoder.load")(function*(arena: Arena, decoder: D
 /** The decoder's parameters as they are on the device now. */
 export const weights = Effect.fn("Decoder.weights")(function*(arena: Arena, decoder: Decoder) {
   const tensors = new Map<string, Weights.MemoryTensor>()
-  for (const [name, tensor] of decoder.parameters) tensors.set(name, { shape: tensor.shape, data: Float32Array.from(yield* arena.read(tensor)) })
+  for (const [name, tensor] of decoder.parameters) tensors.set(name, { shape: wholeShape(tensor, decoder.split), data: Float32Array.from(yield* arena.read(tensor)) })
   return Weights.fromMemory(tensors)
 })
+
+/** A kept tensor; an f32 matrix [out, in], or a stack of them, whose `out` can be divided by `split` has each replica's share of it. */
+export const splitRows = (name: string, shape: ReadonlyArray<number>, split: number, storage?: Storage): Tensor => {
+  const axis = shape.length - 2, out = shape[axis] ?? 1
+  return split === 1 || storage !== undefined || shape.length < 2 || out % split !== 0 ? kept(shape, { label: name, dtype: storage ?? "f32" }) : kept(shape.with(axis, out / split), { label: name, sharded: true })
+}
+const wholeShape = ({ shape, slot }: Tensor, split: number): ReadonlyArray<number> => slot.sharded ? shape.with(shape.length - 2, split * shape.at(-2)!) : shape
 
 /** A parameter by canonical name. */
 export const parameter = (decoder: Decoder, name: string): Tensor => {
@@ -141,8 +157,9 @@ export const parameter = (decoder: Decoder, name: string): Tensor => {
 
 /** x through the named matrix, with its adapter where there is one: [rows, in] → [rows, out]. */
 export const project = (decoder: Decoder, x: Tensor, name: string, adapters?: Adapters): Tensor => {
-  const adapter = adapters?.(name)
-  return adapter === undefined ? linear(x, parameter(decoder, name)) : adaptedLinear(x, parameter(decoder, name), adapter)
+  const adapter = adapters?.(name), weight = (name === "embedding" ? decoder.constants.splitHead : undefined) ?? parameter(decoder, name)
+  if (adapter !== undefined && weight.slot.sharded) throw new Error(`Decoder: ${name} is split over replicas and cannot carry an adapter`)
+  return adapter === undefined ? linear(x, weight) : adaptedLinear(x, weight, adapter)
 }
 
 /** x normalised with the named gain. Shapes: x [..., columns] → the same. */

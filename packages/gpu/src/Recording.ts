@@ -102,3 +102,17 @@ export const sumReplicas = (tensors: ReadonlyArray<Tensor.Tensor>): void => {
   for (const { slot } of tensors) if (!recording.slots.has(slot.id)) recording.slots.set(slot.id, slot)
   recording.steps.push({ kernel: sumReplicasStep, slots: tensors.map(({ slot }) => slot.id), params: [] })
 }
+
+/** The other step that crosses replicas: each has computed some columns of the same rows. */
+export const joinReplicasStep = "joinReplicas"
+
+/** The columns of all replicas side by side, in replica order: [rows, columns] → [rows, columns · replicas], the same everywhere. The tensor itself when there is one replica. */
+export const joinReplicas = (part: Tensor.Tensor): Tensor.Tensor => {
+  const recording = inProgress(), [rows, columns] = part.shape as readonly [number, number]
+  Tensor.expectShape("joinReplicas", "part", part, [undefined, undefined])
+  if (recording.replicas === 1) return part
+  const out = scratch([rows, columns * recording.replicas])
+  for (const { slot } of [part, out]) if (!recording.slots.has(slot.id)) recording.slots.set(slot.id, slot)
+  recording.steps.push({ kernel: joinReplicasStep, slots: [part.slot.id, out.slot.id], params: [rows, columns] })
+  return out
+}

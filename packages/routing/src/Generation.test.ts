@@ -31,8 +31,10 @@ const models: Readonly<Record<string, Model.Model>> = {
   "one decision for all layers, by two pools": mixture({ ...Router.topK({ active: 2 }), unit: { of: "prefix", pool: "bank", decays: [1, 0.5], normalize: "rms" }, depth: { decide: "once", layer: 0 } })
 }
 
-describe.each(devices.filter(({ name }) => name !== "plain, f64"))("on $name", ({ layer, name }) => {
-  test.each(name === "software" ? ["low-rank experts by a pooled prefix"] : Object.keys(models))("%s: rows of a cache are what the whole text gives", (which) => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+const split = { name: "host, split over two workers", layer: () => Device.host({ workers: 2 }) }
+const few: Readonly<Record<string, ReadonlyArray<string>>> = { software: ["low-rank experts by a pooled prefix"], [split.name]: ["dense", "two of the experts by token", "low-rank experts by a pooled prefix"] }
+describe.each([...devices.filter(({ name }) => name !== "plain, f64"), split])("on $name", ({ layer, name }) => {
+  test.each(few[name] ?? Object.keys(models))("%s: rows of a cache are what the whole text gives", (which) => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
     const checkpoint = checkpointOf(models[which]!)
     const cached = yield* Generation.open(checkpoint, { batch: 2, window, chunk: 8 }), whole = yield* Generation.open(checkpoint, { window, cache: false })
     const held = [text(1, 11), text(2, 3)]
@@ -56,6 +58,14 @@ test("a router by likelihood is refused with a cache, and runs without; one with
   await expect(opened(Router.likelihood(), { window })).rejects.toThrow(/score: scores by likelihood run every expert.*cache: false/)
   await opened(Router.likelihood(), { window, cache: false })
   for (const cache of [true, false]) await expect(opened(Router.limited(Router.topK({ active: 2 }), { perExpert: 1, scope: "sequence" }), { window, cache })).rejects.toThrow(/capacity/)
+})
+test("split over workers or not: the same bits", async () => {
+  const steps = (workers: number) => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+    const generator = yield* Generation.open(checkpointOf(models["two of the experts by token"]!), { batch: 2, window })
+    const prompt = yield* generator.advance([{ row: 0, ids: text(1, 9), fresh: true }, { row: 1, ids: text(2, 4), fresh: true }])
+    return [...prompt, ...yield* generator.advance([{ row: 0, ids: [7], fresh: false }, { row: 1, ids: [8], fresh: false }])]
+  })).pipe(Effect.provide(Device.host({ workers }))))
+  expect(await steps(2)).toEqual(await steps(0))
 })
 test("a sampled answer of a mixture is the same alone and beside others", () => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
   const checkpoint = checkpointOf(models["low-rank experts by a pooled prefix"]!), options = { maximum: 8, temperature: 1, seed: 5 }, prompts = ["a man", "the", "of two cities"]

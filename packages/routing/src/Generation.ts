@@ -75,7 +75,7 @@ export const stopIds = (checkpoint: Checkpoint.Any): Effect.Effect<ReadonlyArray
 export const open = Effect.fn("Generation.open")(function*(checkpoint: Checkpoint.Any, options: Options = {}) {
   const { batch = 1, router, window = Math.min(checkpoint.model.contextLength, 2048) } = options
   const device = yield* Device.Device, arena = yield* device.arena
-  const self = yield* LanguageModel.make(checkpoint.model, { batch, tokens: window, ...router === undefined ? {} : { router } })
+  const self = yield* LanguageModel.make(checkpoint.model, { batch, tokens: window, split: options.cache === false ? 1 : device.replicas, ...router === undefined ? {} : { router } })
   yield* LanguageModel.load(arena, self, checkpoint.weights)
   return yield* make(arena, self, { ...options, batch, window, replicas: device.replicas })
 })

@@ -42,19 +42,19 @@ export class LanguageModelError extends Schema.TaggedError<LanguageModelError>()
  *
  * Options: `batch` sequences of `tokens` for one replica; `storage` of the matrices on the device, f32 when left out (norms, biases and routers are f32
  * always, and so is what `trained` selects); `router` instead of the model's own (`Router.fixed([2])` in proofs); `adapter` adds
- * low-rank terms to a dense model. Fails: `RouterError` when the router is none, wants more experts than there are, or needs tensors that the
+ * low-rank terms to a dense model; `split` as `Decoder.make` (for generation; `read` gives no split tensors back). Fails: `RouterError` when the router is none, wants more experts than there are, or needs tensors that the
  * model has not.
  */
-export const make = (model: Model.Model, options: { readonly batch: number; readonly tokens: number; readonly router?: Router.Router; readonly adapter?: Adapter; readonly storage?: Storage.Storage | undefined; readonly trained?: Selector | ReadonlyArray<Selector> }): Effect.Effect<LanguageModel, Router.RouterError> => Effect.gen(function*() {
-  const { adapter, batch, storage, tokens, trained = [] } = options
+export const make = (model: Model.Model, options: { readonly batch: number; readonly tokens: number; readonly router?: Router.Router; readonly adapter?: Adapter; readonly storage?: Storage.Storage | undefined; readonly trained?: Selector | ReadonlyArray<Selector>; readonly split?: number }): Effect.Effect<LanguageModel, Router.RouterError> => Effect.gen(function*() {
+  const { adapter, batch, split = 1, storage, tokens, trained = [] } = options
   const form = model.feedForward
   if (form.kind === "mixture" && adapter !== undefined) throw new Error("LanguageModel.make: an adapter stands on a dense model, this one is a mixture")
   if (form.kind === "dense" && options.router !== undefined) throw new Error("LanguageModel.make: a dense model has no router")
   const router = form.kind === "dense" ? undefined : yield* routerOf(model, form, options.router)
   const storageOf = (name: string) => isMatrix(name) && !isSelected(name, trained) ? storage : undefined
-  const decoder = Decoder.make(model, { sizes: [{ batch, tokens }], positions: tokens, storage: storageOf })
+  const decoder = Decoder.make(model, { sizes: split > 1 ? [] : [{ batch, tokens }], positions: tokens, storage: storageOf, split })
   const entries = new Map([...Expert.entries(model), ...adapter === undefined ? [] : Expert.adapterEntries(model, adapter)].map((entry) => [entry.name, entry]))
-  const parameters = new Map([...entries.values()].map(({ name, shape }) => [name, decoder.parameters.get(name) ?? Tensor.kept(shape, { label: name, dtype: storageOf(name) ?? "f32" })]))
+  const parameters = new Map([...entries.values()].map(({ name, shape }) => [name, decoder.parameters.get(name) ?? Decoder.splitRows(name, shape, /\.[ab]$|\.router\./.test(name) ? 1 : split, storageOf(name))]))
   return { model, batch, tokens, router, adapter, decoder, parameters, entries }
 })
 
@@ -109,9 +109,17 @@ export const load = (arena: Device.Arena, self: LanguageModel, weights: Weights.
       const each = data.length / parts.length
       for (const [at, part] of parts.entries()) data.set(yield* weights.read(part), at * each)
     }
-    yield* arena.upload(self.parameters.get(name)!, data)
+    yield* arena.upload(self.parameters.get(name)!, isStack(name) ? byReplica(data, shape, self.parameters.get(name)!) : data)
   }
 })
+
+/** A stack [experts, out, in] in the order of its upload: where each replica has its share of every expert's rows, replica by replica. */
+const byReplica = (data: Float32Array, [experts = 1, out = 1, inner = 1]: ReadonlyArray<number>, tensor: Tensor.Tensor): Float32Array => {
+  if (!tensor.slot.sharded) return data
+  const length = tensor.shape[1]! * inner, replicas = out / tensor.shape[1]!, sorted = new Float32Array(data.length)
+  for (let replica = 0; replica < replicas; replica++) for (let expert = 0; expert < experts; expert++) sorted.set(data.subarray((expert * replicas + replica) * length, (expert * replicas + replica + 1) * length), (replica * experts + expert) * length)
+  return sorted
+}
 
 const consumed = (self: LanguageModel, weights: Weights.Weights, optional: ReadonlySet<string>): Effect.Effect<void, LanguageModelError> => {
   const expected = new Map([...self.entries.values()].flatMap(({ parts, shape }) => parts.map((part) => [part, isStack(part) ? shape.slice(1) : shape] as const)))
@@ -253,6 +261,7 @@ export const read = (arena: Device.Arena, self: LanguageModel, names: ReadonlyAr
   const found = new Map<string, Weights.MemoryTensor>()
   for (const name of names) {
     const entry = self.entries.get(name)
+    if (self.decoder.split > 1) throw new Error("LanguageModel.read: the model is split over replicas")
     if (entry === undefined) throw new Error(`LanguageModel.read: there is no parameter ${name}`)
     const data = Float32Array.from(yield* arena.read(self.parameters.get(name)!)), each = data.length / entry.parts.length
     const shape = isStack(name) ? entry.shape.slice(1) : entry.shape

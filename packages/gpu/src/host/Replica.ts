@@ -8,7 +8,7 @@
 import { readFileSync } from "node:fs"
 import type * as Kernel from "../Kernel.ts"
 import { kernels } from "../kernels.ts"
-import { sumReplicasStep, type Program } from "../Recording.ts"
+import { joinReplicasStep, sumReplicasStep, type Program } from "../Recording.ts"
 import type { Slot } from "../Tensor.ts"
 import type { CausalForm } from "./causal.ts"
 import { makeHeap } from "./Heap.ts"
@@ -47,6 +47,8 @@ export interface ReplicaOptions {
   readonly stopped?: () => boolean
   /** Sums each of these over all replicas with the given addition; absent when there is one replica. */
   readonly sumReplicas?: (tensors: ReadonlyArray<Float32Array>, add: (out: Float32Array, part: Float32Array) => void) => void
+  /** Puts the columns of all replicas side by side; absent when there is one replica. */
+  readonly joinReplicas?: (part: Float32Array, out: Float32Array, rows: number) => void
 }
 /** The replica was told to stop. */
 export class Stopped extends Error {
@@ -182,6 +184,12 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
         const tensors = step.slots.map((id) => new Float32Array(memory.buffer, addressOf(id), lengthOf(id)))
         steps.push(() => options.sumReplicas?.(tensors, addShared))
         labels.push(sumReplicasStep)
+        continue
+      }
+      if (step.kernel === joinReplicasStep) {
+        const [part, out] = step.slots.map((id) => new Float32Array(memory.buffer, addressOf(id), lengthOf(id))) as [Float32Array, Float32Array]
+        steps.push(() => options.joinReplicas?.(part, out, step.params[0]!))
+        labels.push(joinReplicasStep)
         continue
       }
       const kernel = kernelOf(step), params = paramsOf(kernel, step.params), work = kernel.flops(params)

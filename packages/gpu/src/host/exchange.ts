@@ -3,11 +3,11 @@
  * up in replica order. The same additions in the same order everywhere: the same bits.
  */
 
-/** Control words before the numbers: how many have arrived, the barrier's round, whether to give up. */
-const words = 4, arrived = 0, round = 1, stopped = 2
+/** Control words before the numbers: how many have arrived, the barrier's round, whether to give up, numbers of the longest join. */
+const words = 4, arrived = 0, round = 1, stopped = 2, longestJoin = 3
 
-/** Bytes of the shared buffer for sums of up to `length` numbers. */
-export const exchangeBytes = (replicas: number, length: number): number => words * 4 + replicas * length * 4
+/** Bytes of the shared buffer for sums of up to `sum` numbers and joins of up to `join` numbers, of each replica. Joins take two places in turn. */
+export const exchangeBytes = (replicas: number, sum: number, join = 0): number => words * 4 + replicas * (sum + 2 * join) * 4
 
 /** Another replica failed, so that its numbers will not come. */
 export class GivenUp extends Error {}
@@ -20,13 +20,19 @@ export const giveUp = (shared: SharedArrayBuffer): void => {
   Atomics.notify(control, round)
 }
 
+/** Looks taken at a barrier before a thread sleeps: some ten microseconds. */
+const spins = 2000
+
 const barrier = (control: Int32Array, replicas: number): void => {
   const current = Atomics.load(control, round)
   if (Atomics.add(control, arrived, 1) === replicas - 1) {
     Atomics.store(control, arrived, 0)
     Atomics.add(control, round, 1)
     Atomics.notify(control, round)
-  } else while (Atomics.load(control, round) === current) Atomics.wait(control, round, current)
+  } else {
+    for (let spin = 0; spin < spins && Atomics.load(control, round) === current; spin++) { /* the others are about as far: most often this is quicker than to sleep and be woken */ }
+    while (Atomics.load(control, round) === current) Atomics.wait(control, round, current)
+  }
   if (Atomics.load(control, stopped) !== 0) throw new GivenUp("another replica failed")
 }
 
@@ -45,4 +51,28 @@ export const sumOverReplicas = (shared: SharedArrayBuffer, index: number, replic
     at += tensor.length
   }
   barrier(control, replicas) // nobody lays down the next sum before everybody has read this one
+}
+
+/** How many joins a thread has made through a buffer: they take its two places in turn. */
+const joins = new WeakMap<SharedArrayBuffer, number>()
+
+/**
+ * Puts the columns of all replicas side by side: part [rows, columns] → out [rows, columns · replicas]; every replica calls it at the same step. One barrier does: who lays
+ * down the join after the next knows that all have come to the next, hence read this one.
+ */
+export const joinOverReplicas = (shared: SharedArrayBuffer, index: number, replicas: number, part: Float32Array, out: Float32Array, rows: number): void => {
+  const made = joins.get(shared) ?? 0, columns = part.length / rows, width = columns * replicas, control = new Int32Array(shared, 0, words)
+  joins.set(shared, made + 1)
+  const place = replicas * Atomics.load(control, longestJoin) * 4
+  const whole = new Float32Array(shared, shared.byteLength - (1 + made % 2) * place, rows * width)
+  for (let row = 0; row < rows; row++) whole.set(part.subarray(row * columns, (row + 1) * columns), row * width + index * columns)
+  barrier(control, replicas)
+  out.set(whole)
+}
+
+/** The shared buffer of a program whose sums and joins have at most so many numbers in each replica. */
+export const makeExchange = (replicas: number, sum: number, join: number): SharedArrayBuffer => {
+  const shared = new SharedArrayBuffer(exchangeBytes(replicas, sum, join))
+  Atomics.store(new Int32Array(shared, 0, words), longestJoin, join)
+  return shared
 }

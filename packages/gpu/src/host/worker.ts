@@ -1,6 +1,6 @@
 /** A worker thread of the host device: one replica for each arena, answering the messages of workers.ts one after the other. */
 import { parentPort, workerData } from "node:worker_threads"
-import { GivenUp, giveUp, sumOverReplicas } from "./exchange.ts"
+import { GivenUp, giveUp, joinOverReplicas, sumOverReplicas } from "./exchange.ts"
 import { makeReplica, OutOfMemory, type Replica, type Steps } from "./Replica.ts"
 import type { Message, Reply, Request } from "./workers.ts"
 
@@ -12,7 +12,7 @@ const arenas = new Map<number, Opened>()
 const open = (options: { readonly onnxRuntime?: boolean; readonly profile?: boolean }): Opened => {
   const opened: Opened = {
     programs: new Map(), exchange: undefined,
-    replica: makeReplica({ ...options, stopped: () => Atomics.load(flag, 0) !== 0, sumReplicas: (tensors, add) => sumOverReplicas(opened.exchange!, index, count, tensors, add) })
+    replica: makeReplica({ ...options, stopped: () => Atomics.load(flag, 0) !== 0, sumReplicas: (tensors, add) => sumOverReplicas(opened.exchange!, index, count, tensors, add), joinReplicas: (part, out, rows) => joinOverReplicas(opened.exchange!, index, count, part, out, rows) })
   }
   return opened
 }

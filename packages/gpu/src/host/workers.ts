@@ -7,9 +7,9 @@ import { createRequire } from "node:module"
 import { pathToFileURL } from "node:url"
 import { Worker } from "node:worker_threads"
 import type { Reals } from "../Kernel.ts"
-import { sumReplicasStep, type Program } from "../Recording.ts"
+import { joinReplicasStep, sumReplicasStep, type Program } from "../Recording.ts"
 import type { Slot } from "../Tensor.ts"
-import { exchangeBytes, GivenUp, giveUp } from "./exchange.ts"
+import { GivenUp, giveUp, makeExchange } from "./exchange.ts"
 import { OutOfMemory, type KernelTime, type ReplicaStats, type Steps } from "./Replica.ts"
 
 /** A worker ended by itself: its arena is gone. */
@@ -145,7 +145,8 @@ export const openWorkers = async (count: number): Promise<Workers> => {
           if (!sent.has(program)) {
             const { outputs: _, ...steps } = program
             const largest = Math.max(0, ...program.steps.filter(({ kernel }) => kernel === sumReplicasStep).map(({ slots }) => slots.reduce((sum, id) => sum + program.slots.get(id)!.length, 0)))
-            const exchange = new SharedArrayBuffer(exchangeBytes(count, largest))
+            const joined = Math.max(0, ...program.steps.filter(({ kernel }) => kernel === joinReplicasStep).map(({ slots }) => program.slots.get(slots[0]!)!.length))
+            const exchange = makeExchange(count, largest, joined)
             exchanges.add(exchange)
             sent.add(program)
             forget.register(program, { program: program.id, exchange })

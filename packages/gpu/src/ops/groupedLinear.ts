@@ -1,7 +1,7 @@
 /**
  * Each contiguous group of rows through its own linear layer: out[row] = alpha · x[row] weight[group]ᵀ.
  *
- * Shapes: x [slots, in], weight [groups, out, in] f32 or stored, offsets u32 [groups + 1] (group g owns rows offsets[g] … offsets[g + 1] − 1, every row owned) → [slots, out].
+ * Shapes: x [slots, in], weight [groups, out, in] f32 or stored, offsets u32 [groups + 1] (group g owns rows offsets[g] … offsets[g + 1] − 1, every row owned) → [slots, out]. A sharded weight as in `linear`.
  */
 import * as Gradient from "../Gradient.ts"
 import { groupedMatmulNN } from "../kernels/groupedMatmulNN.ts"
@@ -24,6 +24,7 @@ export const groupedLinear = (x: Tensor, weight: Tensor, offsets: Tensor, alpha 
   const isStored = isStorage(weight.dtype), forward = { rows: slots, columns, inner, groups, alpha }, backward = { rows: slots, columns: inner, inner: columns, groups, alpha }
   if (isStored) Recording.step(storedGroupedMatmulNT, { x, weight, offsets, out }, { ...forward, ...storedAs(weight) })
   else Recording.step(groupedMatmulNT, { x, weight, offsets, out }, forward)
+  if (weight.slot.sharded) return Recording.joinReplicas(out)
   return Gradient.derive(out, [x, weight], (gradient, needs) => {
     if (isStored && needs[1]) refuseTraining("groupedLinear", weight)
     const back = needs[0] ? Recording.scratch(x.shape) : undefined, weightBack = needs[1] ? Recording.scratch(weight.shape) : undefined

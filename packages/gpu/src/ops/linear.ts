@@ -1,5 +1,11 @@
-/** x weightᵀ + bias. Shapes: x [rows, in], weight [out, in] f32 or stored (then without a gradient of its own), bias [out] → [rows, out]. */
+/**
+ * x weightᵀ + bias. Shapes: x [rows, in], weight [out, in] f32 or stored (then without a gradient of its own), bias [out] → [rows, out].
+ *
+ * Of a sharded weight each replica holds some of the outputs: it computes those for the same rows, and they are put side by side (bits as without
+ * sharding; no gradient).
+ */
 import * as Gradient from "../Gradient.ts"
+import * as Recording from "../Recording.ts"
 import { isStorage } from "../Storage.ts"
 import { expectShape, type Tensor } from "../Tensor.ts"
 import { addRow } from "./addRow.ts"
@@ -9,9 +15,9 @@ import { refuseTraining, times, timesTransposed } from "./weightProducts.ts"
 export const linear = (x: Tensor, weight: Tensor, bias?: Tensor): Tensor => {
   expectShape("linear", "x", x, [undefined, undefined])
   expectShape("linear", "weight", weight, [undefined, x.shape[1]], "weight")
-  const product = isStorage(weight.dtype) ? stored(x, weight) : matmul(x, weight, { transposeB: true })
+  const own = isStorage(weight.dtype) ? stored(x, weight) : matmul(x, weight, { transposeB: true }), product = weight.slot.sharded ? Recording.joinReplicas(own) : own
   if (bias === undefined) return product
-  expectShape("linear", "bias", bias, [weight.shape[0]])
+  expectShape("linear", "bias", bias, [product.shape[1]])
   return addRow(product, bias)
 }
 
