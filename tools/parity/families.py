@@ -26,6 +26,7 @@ YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, beta_fast=4.0, bet
 LONGROPE = dict(rope_type="longrope", rope_theta=10000.0, short_factor=[1.0, 1.3, 1.9], long_factor=[1.1, 2.0, 3.5])
 PHI3 = TINY | dict(num_attention_heads=2, num_key_value_heads=1, hidden_size=16)
 GEMMA = TINY | dict(num_hidden_layers=3, head_dim=6, query_pre_attn_scalar=9, sliding_window=4, tie_word_embeddings=True)
+GPT_OSS = {k: v for k, v in MIXTURE.items() if k != "num_experts"} | dict(num_local_experts=4, head_dim=6, intermediate_size=12, sliding_window=4)
 LLAMA3 = dict(rope_type="llama3", rope_theta=100.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32)
 
 # name → transformers' prefix, what differs from PLAIN
@@ -53,7 +54,11 @@ MODELS = {
     "olmoe-renormalised": ("Olmoe", MIXTURE | dict(intermediate_size=12, norm_topk_prob=True)),
     "qwen2-moe": ("Qwen2Moe", EXPERT | dict(shared_expert_intermediate_size=10)),
     "qwen3-moe": ("Qwen3Moe", EXPERT | dict(norm_topk_prob=True, head_dim=8)),
+    "gpt-oss": ("GptOss", GPT_OSS | dict(rope_parameters=YARN | dict(truncate=False))),
+    "gpt-oss-plain": ("GptOss", GPT_OSS | dict(num_hidden_layers=1, num_experts_per_tok=1, attention_bias=False, swiglu_limit=1.5, swiglu_alpha=1.25)),
 }
+# what transformers 4 does not compute: the constants of gpt-oss's inner function are fixed there
+NEW = {"gpt-oss-plain"}
 FUSED = {"olmoe", "qwen2-moe", "qwen3-moe"}
 
 
@@ -71,7 +76,8 @@ def make(name):
 def run(model, ids):
     blocks, routed = [], []
     hooks = [layer.register_forward_hook(lambda _module, _inputs, output: blocks.append((output[0] if isinstance(output, tuple) else output).reshape(len(ids), -1))) for layer in model.model.layers]
-    hooks += [layer.mlp.gate.register_forward_hook(lambda _module, _inputs, output: routed.append(output)) for layer in model.model.layers if hasattr(getattr(layer, "mlp", None), "gate")]
+    gates = [getattr(getattr(layer, "mlp", None), name, None) for layer in model.model.layers for name in ("gate", "router")]
+    hooks += [gate.register_forward_hook(lambda _module, _inputs, output: routed.append(output)) for gate in gates if gate is not None]
     with torch.no_grad():
         logits = model(torch.tensor([ids])).logits[0]
     for hook in hooks:
@@ -122,6 +128,8 @@ def fixtures(names):
 def back(root):
     failed = False
     for name in MODELS:
+        if name in NEW and int(transformers.__version__.split(".")[0]) < 5:
+            continue
         folder = root / name
         eager = dict(attn_implementation="eager") | (dict(experts_implementation="eager") if int(transformers.__version__.split(".")[0]) >= 5 else {})
         model, info = transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, dtype=torch.float32, **eager)

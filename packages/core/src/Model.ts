@@ -11,9 +11,9 @@ const shape = Schema.Array(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)))
 /** One feed-forward per layer, executed for every token. */
 export const Dense = Schema.Struct({ kind: Schema.Literal("dense"), inner: size })
 
-/** An expert is a whole feed-forward, or a low-rank change `W + scale · b·a` of a shared one. */
+/** An expert is a whole feed-forward, with a bias on each product where it says so, or a low-rank change `W + scale · b·a` of a shared one. */
 export const Expert = Schema.Union([
-  Schema.Struct({ kind: Schema.Literal("full") }),
+  Schema.Struct({ kind: Schema.Literal("full"), bias: Schema.optionalKey(Schema.Boolean) }),
   Schema.Struct({ kind: Schema.Literal("lowRank"), rank: size, scale: Schema.Finite })
 ])
 
@@ -63,8 +63,11 @@ export const RopeScaling = Schema.Union([
   Schema.Struct({ kind: Schema.Literal("longrope"), short: Schema.Array(positive), long: Schema.Array(positive), originalContext: size, factor: Schema.optionalKey(positive), magnitude: Schema.optionalKey(positive) })
 ])
 
-/** The inner function of a feed-forward, down(f(gate x) · up x); silu when a model says nothing. geluTanh: gelu in its tanh form. */
-export const Activation = Schema.Struct({ kind: Schema.Literal("geluTanh") })
+/**
+ * The inner function of a feed-forward, down(f(gate x) · up x); silu when a model says nothing. geluTanh: gelu in its tanh form. clampedSilu (gpt-oss):
+ * g · sigmoid(slope · g) · (u + 1), g being the gate, at most `limit`, and u up, between −limit and limit.
+ */
+export const Activation = Schema.Union([Schema.Struct({ kind: Schema.Literal("geluTanh") }), Schema.Struct({ kind: Schema.Literal("clampedSilu"), slope: positive, limit: positive })])
 
 /**
  * A description of a decoder. Units: contextLength in tokens; the others are counts. `extra`: keys of config.json that are carried, not interpreted.
@@ -109,7 +112,7 @@ const feedForward = (model: Model, layer: string): ReadonlyArray<TensorShape> =>
   return [
     ...(expert.kind === "lowRank" ? whole(`${layer}.feedForward`) : []),
     ...Array.from({ length: form.experts }, (_, e) => `${layer}.experts.${e}`).flatMap((at) =>
-      expert.kind === "full" ? whole(at) : matrices(model, form.inner).flatMap(([name, out, input]) => [
+      expert.kind === "full" ? [...whole(at), ...expert.bias === true ? matrices(model, form.inner).map(([name, out]) => ({ name: `${at}.${name}Bias`, shape: [out] })) : []] : matrices(model, form.inner).flatMap(([name, out, input]) => [
         { name: `${at}.${name}.a`, shape: [expert.rank, input] },
         { name: `${at}.${name}.b`, shape: [out, expert.rank] }
       ])),
@@ -121,7 +124,7 @@ const feedForward = (model: Model, layer: string): ReadonlyArray<TensorShape> =>
 
 /** Every tensor of the model with its shape, in the order in which a token meets them. */
 export const tensors = (model: Model): ReadonlyArray<TensorShape> => {
-  const { hidden, vocabulary } = model, query = model.heads * model.headSize, keyValue = model.keyValueHeads * model.headSize, { bias = false, norms } = model.attention ?? {}
+  const { hidden, vocabulary } = model, query = model.heads * model.headSize, keyValue = model.keyValueHeads * model.headSize, { bias = false, norms, outputBias = false, sinks = false } = model.attention ?? {}
   const outputNorm = (at: string) => model.outputNorms === true ? [{ name: `${at}.outputNorm`, shape: [hidden] }] : []
   const matrix = (at: string, out: number) => [{ name: at, shape: [out, hidden] }, ...(bias ? [{ name: `${at}Bias`, shape: [out] }] : [])]
   const gain = (at: string, width: number) => norms === undefined ? [] : [{ name: at, shape: [norms === "head" ? model.headSize : width] }]
@@ -135,6 +138,8 @@ export const tensors = (model: Model): ReadonlyArray<TensorShape> => {
       ...gain(`${layer}.attention.queryNorm`, query),
       ...gain(`${layer}.attention.keyNorm`, keyValue),
       { name: `${layer}.attention.output`, shape: [hidden, query] },
+      ...(outputBias ? [{ name: `${layer}.attention.outputBias`, shape: [hidden] }] : []),
+      ...(sinks ? [{ name: `${layer}.attention.sinks`, shape: [model.heads] }] : []),
       ...outputNorm(`${layer}.attention`),
       { name: `${layer}.feedForward.norm`, shape: [hidden] },
       ...feedForward(model, layer),

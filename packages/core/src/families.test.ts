@@ -42,6 +42,12 @@ const gemma3: Config = {
   hidden_activation: "gelu_pytorch_tanh", query_pre_attn_scalar: 256, sliding_window: 512, sliding_window_pattern: 6, rms_norm_eps: 1e-6, rope_theta: 1000000, rope_local_base_freq: 10000, attn_logit_softcapping: null
 }
 
+const gptOss: Config = { // gpt-oss-20b
+  model_type: "gpt_oss", vocab_size: 201088, hidden_size: 2880, intermediate_size: 2880, num_hidden_layers: 24, num_attention_heads: 64, num_key_value_heads: 8, head_dim: 64, max_position_embeddings: 131072,
+  num_local_experts: 32, num_experts_per_tok: 4, sliding_window: 128, rms_norm_eps: 1e-5, rope_theta: 150000, attention_bias: true, swiglu_limit: 7, tie_word_embeddings: false,
+  rope_scaling: { rope_type: "yarn", factor: 32, beta_fast: 32, beta_slow: 1, truncate: false, original_max_position_embeddings: 4096 }
+}
+
 /** `{16}` in a pattern stands for 0 … 15. */
 const expand = (pattern: string): ReadonlyArray<string> => {
   const hole = /\{(\d+)\}/.exec(pattern)
@@ -61,7 +67,7 @@ describe("published models", () => {
     const model = await read(configOf(name))
     expect([Model.tensors(model).length, Model.parameters(model)]).toEqual([tensors, weights])
   })
-  test.each([["Phi-3-mini-4k", phi3, 3_821_079_552], ["Gemma 2 2B", gemma2, 2_614_341_888], ["Gemma 3 1B", gemma3, 999_885_952]] as const)("%s: the number of weights that is published", async (_, config, weights) => {
+  test.each([["Phi-3-mini-4k", phi3, 3_821_079_552], ["Gemma 2 2B", gemma2, 2_614_341_888], ["Gemma 3 1B", gemma3, 999_885_952], ["gpt-oss-20b", gptOss, 20_914_757_184]] as const)("%s: the number of weights that is published", async (_, config, weights) => {
     expect(Model.parameters(await read(config))).toBe(weights)
   })
   test.each(Object.keys(published))("%s: its config read and written again keeps every key's value", async (name) => {
@@ -132,6 +138,18 @@ describe("keys beyond sizes", () => {
     }
     const { rope_theta, rope_local_base_freq, ...rest } = gemma3
     expect(await read({ ...rest, rope_parameters: { full_attention: { rope_theta: rope_theta! }, sliding_attention: { rope_theta: rope_local_base_freq! } } })).toEqual(await read(gemma3))
+  })
+  test("gpt-oss: biases, sinks, windows in every other layer, its inner function; positions scaled where nothing is said", async () => {
+    const model = await read(gptOss), { rope_scaling, ...silent } = gptOss
+    expect(model).toMatchObject({
+      attention: { bias: true, outputBias: true, sinks: true, window: 128, global: Array.from({ length: 12 }, (_, i) => 2 * i + 1) }, activation: { kind: "clampedSilu", slope: 1.702, limit: 7 },
+      feedForward: { expert: { kind: "full", bias: true }, router: { score: { by: "linear", bias: true } }, routerTensors: { weight: [32, 2880], bias: [32] } }
+    })
+    expect((Model.activeParameters(model) - model.vocabulary * model.hidden) / 1e9).toBeCloseTo(3.61, 2) // as its card says, the embedding left out
+    expect((await read(silent)).ropeScaling).toEqual(model.ropeScaling)
+    const { ropeScaling: _, ...plain } = model, written = Family.writeConfig("gpt_oss", plain, "F32") as Config
+    expect([written["rope_scaling"], (await read(written)).ropeScaling]).toEqual([{ rope_type: "default" }, undefined])
+    expect(await read(Family.writeConfig("gpt_oss", model, "F32") as Config)).toEqual(model)
   })
   test("Qwen: a window in the layers behind the first ones", async () => {
     const model = await read({ ...qwen3, use_sliding_window: true, max_window_layers: 1 }), written = Family.writeConfig("qwen3", model, "F32")
@@ -216,6 +234,8 @@ describe("what a family can express", () => {
     expect(await refusal(await read(smollm3), "llama")).toMatch(/layers without rotary positions/)
     expect(await refusal(await read(gemma3), "llama")).toMatch(/norms of query and key by head; attention over the last 512 tokens only; theta 10000 in layers with a window; feed-forwards with geluTanh; norms behind attention and feed-forward; norms times 1 \+ gain; embeddings times 33\.9\d*\./)
     expect(await refusal(await read(llama), "gemma2")).toMatch(/feed-forwards with silu; no norms behind attention and feed-forward; norms times their gain alone; embeddings times 1\./)
+    expect(await refusal(await read(gptOss), "mixtral")).toMatch(/biases of query, key and value; a window in some layers only; a bias of attention's output; sinks of attention; feed-forwards with clampedSilu; experts with biases; router tensors .*; router\.score/)
+    expect(await refusal(await mixtureOf(llama), "gpt_oss")).toMatch(/attention without sinks; feed-forwards with silu; experts without biases/)
     expect(await refusal(await read(llama), "phi3")).toMatch(/rotary positions of type llama3/)
     expect(await refusal(await mixtureOf(qwen2, { shared: { inner: 8, gate: false } }), "qwen2_moe")).toMatch(/a shared expert without a gate/)
     expect(await refusal(await mixtureOf(qwen2), "qwen2_moe")).toMatch(/no shared expert/)
@@ -223,7 +243,7 @@ describe("what a family can express", () => {
     expect(await refusal({ ...await read(olmoe), headSize: 64 }, "olmoe")).toMatch(/16 heads of 64 in a hidden width of 2048/)
   })
   test("our own layout holds every feature", async () => {
-    for (const config of [...Object.values(published).map((one) => one.config), mistral, qwen3, qwen3Moe, phi3, gemma2, gemma3]) {
+    for (const config of [...Object.values(published).map((one) => one.config), mistral, qwen3, qwen3Moe, phi3, gemma2, gemma3, gptOss]) {
       const model = await read(config)
       expect(await read(JSON.parse(JSON.stringify(Family.writeConfig(Family.own, model, "F32"))) as Config)).toEqual(model)
     }

@@ -60,6 +60,9 @@ export interface AttentionRow {
   /** Scores are divided by the root of this number instead of the head size's. */
   readonly scale?: Quantity
   readonly softCap?: Quantity
+  /** Where query, key and value have a bias, the output has one too. */
+  readonly outputBias?: true
+  readonly sinks?: true
 }
 
 export interface Family {
@@ -78,10 +81,10 @@ export interface Family {
   /** Keys that change what the model computes, with the only value that our decoder computes; a missing key means that value. */
   readonly fixed: Readonly<Record<string, Plain>>
   readonly attention?: AttentionRow
-  /** The only kinds of scaled positions, if not all; the files' other words for a kind; and the key beside them for the original context. */
-  readonly rope?: { readonly kinds?: ReadonlyArray<RopeScaling["kind"]>; readonly words?: Readonly<Record<string, RopeScaling["kind"]>>; readonly context?: string }
+  /** The only kinds of scaled positions, if not all; the files' other words for a kind; the key beside them for the original context; and what saying nothing means. */
+  readonly rope?: { readonly kinds?: ReadonlyArray<RopeScaling["kind"]>; readonly words?: Readonly<Record<string, RopeScaling["kind"]>>; readonly context?: string; readonly missing?: RopeScaling }
   /** The feed-forward's inner function; silu when left out. The key that names it belongs in `fixed`. */
-  readonly activation?: "geluTanh"
+  readonly activation?: { readonly kind: "geluTanh" } | { readonly kind: "clampedSilu"; readonly slope: Quantity; readonly limit: Quantity }
   /** A second norm behind attention and feed-forward; norms times 1 + gain; embeddings times √hidden. */
   readonly outputNorms?: true
   readonly shiftedGains?: true
@@ -91,9 +94,10 @@ export interface Family {
   readonly tied?: boolean
   /**
    * A mixture's layer takes the softmax of a linear score of each token, over all experts, and the best k. Their weights are divided by their sum:
-   * always, or where the switch says so. `shared`: every token also passes a dense feed-forward (`sharedInner` wide), with a sigmoid gate or without.
+   * always, or where the switch says so. `shared`: every token also passes a dense feed-forward (`sharedInner` wide), with a sigmoid gate or without. `bias`: of the
+   * scores; `expertBias`: of every expert's products.
    */
-  readonly router?: { readonly normalised: true | Switch; readonly shared?: { readonly gate: boolean } }
+  readonly router?: { readonly normalised: true | Switch; readonly shared?: { readonly gate: boolean }; readonly bias?: true; readonly expertBias?: true }
 }
 
 const attention: Family["names"] = [
@@ -235,7 +239,7 @@ const gemma2: Family = {
   attention: {
     window: { key: "sliding_window", missing: 4096, every: { missing: 2 } }, scale: { key: "query_pre_attn_scalar", missing: 256 }, softCap: { key: "attn_logit_softcapping", missing: 50 }
   },
-  activation: "geluTanh", outputNorms: true, shiftedGains: true, scaledEmbeddings: true, logitCap: { key: "final_logit_softcapping", missing: 30 },
+  activation: { kind: "geluTanh" }, outputNorms: true, shiftedGains: true, scaledEmbeddings: true, logitCap: { key: "final_logit_softcapping", missing: 30 },
   tied: true
 }
 
@@ -302,8 +306,34 @@ const qwen3Moe: Family = {
   attention: { norms: "head" }
 }
 
+/** OpenAI, "gpt-oss-120b & gpt-oss-20b Model Card", 2025. Experts of a layer in one tensor, turned, gate and up by turns. */
+const gptOss: Family = {
+  name: "gpt_oss", architecture: "GptOssForCausalLM", feedForward: "mixture",
+  names: [
+    ...attention, ...biases,
+    ["layers.{l}.attention.outputBias", "model.layers.{l}.self_attn.o_proj.bias"],
+    ["layers.{l}.attention.sinks", "model.layers.{l}.self_attn.sinks"],
+    ["layers.{l}.router.weight", "model.layers.{l}.mlp.router.weight"],
+    ["layers.{l}.router.bias", "model.layers.{l}.mlp.router.bias"]
+  ],
+  alternatives: [],
+  packed: [
+    { file: "model.layers.{l}.mlp.experts.gate_up_proj", of: ["layers.{l}.experts.{e}.gate", "layers.{l}.experts.{e}.up"], alternating: true, turned: true },
+    { file: "model.layers.{l}.mlp.experts.gate_up_proj_bias", of: ["layers.{l}.experts.{e}.gateBias", "layers.{l}.experts.{e}.upBias"], alternating: true },
+    { file: "model.layers.{l}.mlp.experts.down_proj", of: ["layers.{l}.experts.{e}.down"], turned: true },
+    { file: "model.layers.{l}.mlp.experts.down_proj_bias", of: ["layers.{l}.experts.{e}.downBias"] }
+  ],
+  recomputed: [],
+  sizes: [...decoder, inner, ...defaults(8, 131_072, 1e-5, 150_000), ...mixtureSizes("num_local_experts", "num_experts")],
+  fixed: { hidden_act: "silu", partial_rotary_factor: 1 },
+  attention: { bias: { key: "attention_bias", missing: true }, outputBias: true, sinks: true, window: { key: "sliding_window", missing: 128, every: { missing: 2 } } },
+  rope: { missing: { kind: "yarn", factor: 32, originalContext: 4096, fast: 32, slow: 1, whole: false } },
+  activation: { kind: "clampedSilu", slope: { key: "swiglu_alpha", missing: 1.702 }, limit: { key: "swiglu_limit", missing: 7 } },
+  router: { normalised: true, bias: true, expertBias: true }
+}
+
 /** Every family of Hugging Face's that is read and written, the simplest first: a model that several express is written as the first of them, its own aside. */
-export const families: ReadonlyArray<Family> = [llama, mistral, qwen2, qwen3, smollm3, phi3, gemma2, gemma3, mixtral, olmoe, qwen2Moe, qwen3Moe]
+export const families: ReadonlyArray<Family> = [llama, mistral, qwen2, qwen3, smollm3, phi3, gemma2, gemma3, mixtral, olmoe, qwen2Moe, qwen3Moe, gptOss]
 
 /** Keys of config.json whose numbers transformers 5 takes only with a point. */
 export const fractions: ReadonlySet<string> = new Set([

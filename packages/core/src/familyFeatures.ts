@@ -100,7 +100,7 @@ export const readAttention = (reading: Reading, family: Family): Model.Attention
   const part = row.share === undefined ? undefined : rotated(reading, row.share), cap = row.softCap === undefined ? undefined : quantity(reading, row.softCap)
   const theta = row.localTheta === undefined ? undefined : localTheta(reading, row.localTheta), divisor = row.scale === undefined ? undefined : quantity(reading, row.scale)
   const found: Model.Attention = {
-    ...bias ? { bias } : {}, ...row.norms === undefined ? {} : { norms: row.norms }, ...seen, ...without.length === 0 ? {} : { noRope: without },
+    ...bias ? { bias } : {}, ...bias && row.outputBias === true ? { outputBias: true } : {}, ...row.sinks === true ? { sinks: true } : {}, ...row.norms === undefined ? {} : { norms: row.norms }, ...seen, ...without.length === 0 ? {} : { noRope: without },
     ...part === undefined ? {} : { rotated: part }, ...theta === undefined || seen.window === undefined ? {} : { localTheta: theta }, ...divisor === undefined || divisor === size ? {} : { scale: 1 / Math.sqrt(divisor) },
     ...cap === undefined ? {} : { softCap: cap }
   }
@@ -147,13 +147,13 @@ const attentionObstacles = (row: AttentionRow = {}, model: Model.Model): Readonl
     ...size === undefined || row.window !== undefined ? [] : [`attention over the last ${size} tokens only`],
     ...global.length === 0 || size === undefined || row.window === undefined || listable ? [] : ["a window in some layers only"],
     ...without.length === 0 || row.noRope !== undefined ? [] : ["layers without rotary positions"],
-    ...outputBias ? ["a bias of attention's output"] : [],
+    ...outputBias === (bias && row.outputBias === true) ? [] : [outputBias ? "a bias of attention's output" : "attention's output without a bias"],
     ...part === undefined || row.share !== undefined ? [] : [`heads of which ${part} numbers rotate`],
     ...theta === undefined || row.localTheta !== undefined ? [] : [`theta ${theta} in layers with a window`],
     ...theta !== undefined || row.localTheta === undefined || size === undefined ? [] : ["one theta for all layers"],
     ...scale === undefined || row.scale !== undefined ? [] : [`scores times ${scale}`],
     ...softCap === undefined || row.softCap !== undefined ? [] : [`scores below ${softCap}`],
-    ...sinks ? ["sinks"] : []
+    ...sinks === (row.sinks === true) ? [] : [sinks ? "sinks of attention" : "attention without sinks"]
   ]
 }
 
@@ -162,18 +162,24 @@ const attentionObstacles = (row: AttentionRow = {}, model: Model.Model): Readonl
 export const readBlock = (reading: Reading, family: Family): Partial<Pick<Model.Model, "activation" | "outputNorms" | "shiftedGains" | "embeddingScale" | "logitCap">> => {
   const cap = family.logitCap === undefined ? undefined : quantity(reading, family.logitCap)
   return {
-    ...family.activation === undefined ? {} : { activation: { kind: family.activation } }, ...family.outputNorms === true ? { outputNorms: true } : {}, ...family.shiftedGains === true ? { shiftedGains: true } : {},
+    ...family.activation === undefined ? {} : { activation: activation(reading, family.activation) }, ...family.outputNorms === true ? { outputNorms: true } : {}, ...family.shiftedGains === true ? { shiftedGains: true } : {},
     ...family.scaledEmbeddings === true ? { embeddingScale: Math.sqrt(reading.number("hidden")) } : {}, ...cap === undefined ? {} : { logitCap: cap }
   }
 }
 
+const activation = (reading: Reading, row: NonNullable<Family["activation"]>): Model.Activation => row.kind === "geluTanh" ? { kind: "geluTanh" }
+  : { kind: "clampedSilu", slope: quantity(reading, row.slope) ?? row.slope.missing!, limit: quantity(reading, row.limit) ?? row.limit.missing! }
+
 /** The keys of config.json that say it. */
-export const writeBlock = ({ logitCap }: Family, model: Model.Model): Config => logitCap === undefined ? {} : { [logitCap.key]: model.logitCap ?? null }
+export const writeBlock = ({ activation: row, logitCap }: Family, { activation: inner, logitCap: cap }: Model.Model): Config => ({
+  ...logitCap === undefined ? {} : { [logitCap.key]: cap ?? null },
+  ...row?.kind === "clampedSilu" && inner?.kind === "clampedSilu" ? { [row.slope.key]: inner.slope, [row.limit.key]: inner.limit } : {}
+})
 
 const blockObstacles = (family: Family, model: Model.Model): ReadonlyArray<string> => {
   const scale = family.scaledEmbeddings === true ? Math.sqrt(model.hidden) : 1, { embeddingScale = 1 } = model
   return [
-    ...model.activation?.kind === family.activation ? [] : [`feed-forwards with ${model.activation?.kind ?? "silu"}`],
+    ...model.activation?.kind === family.activation?.kind ? [] : [`feed-forwards with ${model.activation?.kind ?? "silu"}`],
     ...model.outputNorms === family.outputNorms ? [] : [model.outputNorms === true ? "norms behind attention and feed-forward" : "no norms behind attention and feed-forward"],
     ...model.shiftedGains === family.shiftedGains ? [] : [model.shiftedGains === true ? "norms times 1 + gain" : "norms times their gain alone"],
     ...embeddingScale === scale ? [] : [`embeddings times ${embeddingScale}`],
@@ -182,13 +188,15 @@ const blockObstacles = (family: Family, model: Model.Model): ReadonlyArray<strin
 }
 
 // ---------------------------------------------------------------- mixtures
+const scoreOf = (bias: true | undefined): { readonly by: "linear"; readonly bias?: true } => bias === true ? { by: "linear", bias } : { by: "linear" }
+
 /** The mixture that a family's files hold, in this config. */
-export const readMixture = (reading: Reading, { normalised, shared }: NonNullable<Family["router"]>): Model.Mixture => {
+export const readMixture = (reading: Reading, { bias, expertBias, normalised, shared }: NonNullable<Family["router"]>): Model.Mixture => {
   const { number } = reading, experts = number("experts"), active = number("active")
   const weight = normalised === true ? "softmaxKept" : isOn(reading, normalised) ? "renorm" : "prob"
   return {
-    kind: "mixture", inner: number("inner"), experts, active, expert: { kind: "full" },
-    router: { unit: { of: "token" }, score: { by: "linear" }, select: { keep: "top", active }, weight }, routerTensors: { weight: [experts, number("hidden")] },
+    kind: "mixture", inner: number("inner"), experts, active, expert: { kind: "full", ...expertBias === true ? { bias: true } : {} },
+    router: { unit: { of: "token" }, score: scoreOf(bias), select: { keep: "top", active }, weight }, routerTensors: { weight: [experts, number("hidden")], ...bias === true ? { bias: [experts] } : {} },
     ...shared === undefined ? {} : { shared: { inner: number("sharedInner"), gate: shared.gate } }
   }
 }
@@ -198,14 +206,14 @@ export const writeMixture = ({ normalised }: NonNullable<Family["router"]>, form
   normalised === true ? {} : { [normalised.key]: (form.router as Config)["weight"] !== "prob" }
 
 /** What keeps a family's layer from computing a router. Keeping all experts is the best k of k, whose probabilities sum to one. `losses` matter in training only. */
-const routerObstacles = (normalised: true | Switch, router: Plain, active: number, experts: number): ReadonlyArray<string> => {
+const routerObstacles = ({ bias, normalised }: NonNullable<Family["router"]>, router: Plain, active: number, experts: number): ReadonlyArray<string> => {
   const given = object(router)
   if (given === undefined) return ["a router that is not an object"]
   const { unit, score, select, weight, capacity, losses: _, ...others } = given
   const all = same(select, { keep: "all" }) && active === experts
   const fits = {
     unit: unit === undefined || same(unit, { of: "token" }),
-    score: same(score, { by: "linear" }),
+    score: same(score, scoreOf(bias)),
     select: all || same(select, { keep: "top", active }),
     weight: weight === "softmaxKept" || weight === "renorm" || (weight === "prob" && (normalised !== true || active === experts)),
     capacity: capacity === undefined || capacity === null || capacity === "unlimited"
@@ -221,12 +229,12 @@ export const obstacles = (family: Family, model: Model.Model): ReadonlyArray<str
   if (form.kind !== family.feedForward) return [`a ${form.kind} feed-forward`]
   const body = [...attentionObstacles(family.attention, model), ...blockObstacles(family, model), ...ropeObstacles(family, model)]
   if (form.kind === "dense" || family.router === undefined) return body
-  const expected = JSON.stringify({ weight: [form.experts, model.hidden] }), { normalised, shared } = family.router
+  const { bias, expertBias, shared } = family.router, expected = { weight: [form.experts, model.hidden], ...bias === true ? { bias: [form.experts] } : {} }
   return [
     ...body,
-    ...form.expert.kind === "full" ? [] : [`experts of kind ${form.expert.kind}`],
-    ...JSON.stringify(form.routerTensors) === expected ? [] : [`router tensors ${JSON.stringify(form.routerTensors)} (only ${expected})`],
+    ...form.expert.kind !== "full" ? [`experts of kind ${form.expert.kind}`] : (form.expert.bias === true) === (expertBias === true) ? [] : [`experts with${expertBias === true ? "out" : ""} biases`],
+    ...same(form.routerTensors as unknown as Plain, expected) ? [] : [`router tensors ${JSON.stringify(form.routerTensors)} (only ${JSON.stringify(expected)})`],
     ...form.shared?.gate === shared?.gate ? [] : [sharedName(form.shared)],
-    ...routerObstacles(normalised, form.router as Plain, form.active, form.experts)
+    ...routerObstacles(family.router, form.router as Plain, form.active, form.experts)
   ]
 }

@@ -68,13 +68,14 @@ export const readRope = (reading: Reading, { attention, rope = {} }: Family): Mo
       default: return fail(key, `rotary positions of type ${JSON.stringify(kind)} are not computed by our decoder`, "use a model with plain rotary positions, or scaled ones of type linear, llama3, yarn or longrope")
     }
   })
+  if (rope.missing !== undefined && !["rope_scaling", "rope_parameters"].some((key) => object(config[key]) !== undefined)) return rope.missing
   if (found.length === 2 && !same(found[0]!.scaling, found[1]!.scaling)) fail(found[1]!.key, `it contradicts ${found[0]!.key}`, "keep one of the two")
   return found[0]?.scaling
 }
 
 /** The keys of config.json that say it, as transformers 4 and 5 both read them. */
 export const writeRope = ({ rope = {} }: Family, { ropeScaling: scaling }: Model.Model): Config => {
-  if (scaling === undefined) return {}
+  if (scaling === undefined) return rope.missing === undefined ? {} : { rope_scaling: { rope_type: "default" } }
   if (scaling.kind === "linear") return { rope_scaling: { rope_type: "linear", type: "linear", factor: scaling.factor } }
   const numbers = Object.fromEntries(Object.entries(words[scaling.kind]).map(([ours, theirs]) => [theirs, (scaling as unknown as Config)[ours]] as const).filter(([, value]) => value !== undefined)) as Config
   if (rope.context === undefined) return { rope_scaling: { rope_type: scaling.kind, ...scaling.kind === "llama3" ? {} : { type: scaling.kind }, ...numbers } }

@@ -15,6 +15,7 @@ import { addRow } from "./ops/addRow.ts"
 import { affine } from "./ops/affine.ts"
 import { attention } from "./ops/attention.ts"
 import { cachedAttention } from "./ops/cachedAttention.ts"
+import { clampedSwiglu } from "./ops/clampedSwiglu.ts"
 import { embedding } from "./ops/embedding.ts"
 import { linear } from "./ops/linear.ts"
 import { map } from "./ops/map.ts"
@@ -185,7 +186,7 @@ const projected = (decoder: Decoder, x: Tensor, layer: number, name: "query" | "
 
 /** A feed-forward's inner function of its two products: silu(gate) · up, or as the model says. Shapes: gate, up [rows, inner] → the same. */
 export const activate = (gate: Tensor, up: Tensor, activation: Model.Activation | undefined): Tensor =>
-  activation === undefined ? swiglu(gate, up) : multiply(map(gate, "gelu"), up)
+  activation === undefined ? swiglu(gate, up) : activation.kind === "geluTanh" ? multiply(map(gate, "gelu"), up) : clampedSwiglu(gate, up, activation)
 
 /** The dense feed-forward of a layer: down(silu(gate x) · up x), or with the model's own inner function. Shapes: x [rows, hidden] → [rows, hidden]. */
 export const feedForward = (decoder: Decoder, x: Tensor, layer: number, options: { readonly adapters?: Adapters | undefined; readonly tap?: Tap | undefined } = {}): Tensor => {
@@ -202,7 +203,7 @@ export const states = (decoder: Decoder, ids: Tensor, options: ForwardOptions): 
   const positions = chunk?.positions ?? constants.positions.get(sizeName(options))?.tensor
   if (positions === undefined) throw new Error(`Decoder.forward: size ${sizeName(options)} (batch × tokens) was not announced: pass it to Decoder.make as one of \`sizes\`, or call Decoder.prepare(arena, decoder, { batch, tokens }) before recording`)
   if (options.feedForward === undefined && model.feedForward.kind === "mixture") throw new Error("Decoder.forward: a mixture needs its feed-forward passed as an option (routing's Mixture)")
-  const { embeddingScale, headSize, heads, keyValueHeads, outputNorms = false } = model, { scale, softCap } = model.attention ?? {}
+  const { embeddingScale, headSize, heads, keyValueHeads, outputNorms = false } = model, { outputBias = false, scale, sinks = false, softCap } = model.attention ?? {}
   const embedded = embedding(parameter(decoder, "embedding"), ids) // [rows, hidden]
   let x = embeddingScale === undefined ? embedded : affine(embedded, { scale: embeddingScale }) // [rows, hidden]
   tap?.("embedding", 0, x)
@@ -211,11 +212,12 @@ export const states = (decoder: Decoder, ids: Tensor, options: ForwardOptions): 
     const attended = normed(decoder, x, `${at}.norm`) // [rows, hidden]
     tap?.("attention.input", layer, attended)
     const [query, key, value] = (["query", "key", "value"] as const).map((name) => projected(decoder, attended, layer, name, positions, adapters)) as [Tensor, Tensor, Tensor]
-    const sizes = { batch, tokens, heads, keyValueHeads, headSize, window: options.window ?? windowOf(model, layer), scale, softCap }
+    const sizes = { batch, tokens, heads, keyValueHeads, headSize, window: options.window ?? windowOf(model, layer), scale, softCap, sinks: sinks ? parameter(decoder, `${at}.sinks`) : undefined }
     const mixed = chunk === undefined ? attention(query, key, value, sizes) : cachedAttention(query, key, value, chunk.cache.layers[layer]!, chunk.places, { ...sizes, fresh: chunk.fresh }) // [rows, heads · headSize]
     tap?.("attention.inner", layer, mixed)
     const attentionProduct = project(decoder, mixed, `${at}.output`, adapters) // [rows, hidden]
-    const attentionOutput = outputNorms ? normed(decoder, attentionProduct, `${at}.outputNorm`) : attentionProduct
+    const biased = outputBias ? addRow(attentionProduct, parameter(decoder, `${at}.outputBias`)) : attentionProduct
+    const attentionOutput = outputNorms ? normed(decoder, biased, `${at}.outputNorm`) : biased
     tap?.("attention.output", layer, attentionOutput)
     x = add(x, attentionOutput)
     const fed = normed(decoder, x, `layers.${layer}.feedForward.norm`) // [rows, hidden]

@@ -21,7 +21,8 @@ const models: Readonly<Record<string, Model.Model>> = {
   "biases, norms and a layer without rotation": { ...plain, tiedEmbeddings: false, attention: { bias: true, norms: "head", noRope: [1] } },
   "Gemma's block: a window in one layer, with a theta of its own, caps, second norms": {
     ...plain, attention: { window: 5, global: [1], localTheta: 50, rotated: 4, scale: 0.5, softCap: 2 }, outputNorms: true, shiftedGains: true, embeddingScale: 2, logitCap: 3, activation: { kind: "geluTanh" }
-  }
+  },
+  "gpt-oss's attention: sinks, a bias of the output": { ...plain, attention: { bias: true, outputBias: true, sinks: true, window: 5, global: [1] }, activation: { kind: "clampedSilu", slope: 1.702, limit: 0.5 } }
 }
 const weightsOf = (model: Model.Model) => Weights.fromMemory(Object.fromEntries(Model.tensors(model).map(({ name, shape }) =>
   [name, { shape, data: Random.fillNormal(Random.make(3, name), new Float32Array(shape.reduce((a, b) => a * b, 1)), shape.length === 1 ? { mean: 1, deviation: 0.1 } : { deviation: 0.3 }) }])))

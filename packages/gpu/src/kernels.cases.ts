@@ -114,6 +114,9 @@ for (const count of [1, 3, 64, 65, 1003]) {
   add("affine", name, { x: normal(count), out: real(count) }, { count, scale: -1.25, shift: 0.5 })
   add("swiglu", name, { gate: normal(count, 3), up: normal(count), out: real(count) }, { count })
   add("swigluGradient", name, { gate: normal(count, 3), up: normal(count), gradient: normal(count), gateGradient: real(count), upGradient: real(count) }, { count })
+  const bounds = { count, slope: 1.702, limit: 2 }
+  add("clampedSwiglu", name, { gate: normal(count, 3), up: normal(count, 3), out: real(count) }, bounds)
+  add("clampedSwigluGradient", name, { gate: normal(count, 3), up: normal(count, 3), gradient: normal(count), gateGradient: real(count), upGradient: real(count) }, bounds)
   add("sumSquares", name, { x: normal(count), out: real(5) }, { count, at: 3 }, { tolerance: 1e-5 })
   for (const decays of [0, 1]) add("adamw", `${name}, decays ${decays}`,
     { parameter: normal(count), first: normal(count, 0.1), second: positive(count), gradient: normal(count), hyper: Float32Array.from([0.01, 0.875, 0.96875, 1e-8, 0.125, 0.5, 0.25]), clip: Float32Array.from([0.75, 2]) }, { count, decays })
@@ -130,6 +133,14 @@ add("swiglu", "NaN and infinities", { gate: put(normal(21), { ...awkward, 2: -20
 add("map", "exp of NaN and infinities", { x: put(normal(21), awkward), out: real(21) }, { count: 21, mode: modes.indexOf("exp") }, { special: true })
 add("map", "sigmoid of NaN and infinities", { x: put(normal(21), awkward), out: real(21) }, { count: 21, mode: modes.indexOf("sigmoid") }, { special: true })
 add("map", "exp from −80 to 80", { x: Float32Array.from({ length: 321 }, (_, i) => (i - 160) / 2), out: real(321) }, { count: 321, mode: modes.indexOf("exp") }, { tolerance: 1e-5 })
+for (const [batch, heads, repeat, columns] of [[1, 1, 1, 1], [2, 3, 2, 5], [2, 2, 1, 70], [1, 3, 4, 131]] as const) {
+  const rows = batch * heads * repeat, x = normal(rows * columns, 3), scale = 0.375, probability = new Float32Array(x.length)
+  for (let row = 0; row < rows; row++) { // the last column left out, as a mask leaves it
+    const of = x.subarray(row * columns, row * columns + Math.max(1, columns - 1)), sum = of.reduce((all, one) => all + Math.exp(scale * one), 0)
+    of.forEach((one, c) => { probability[row * columns + c] = Math.exp(scale * one) / sum })
+  }
+  add("sinkShare", `${batch} × ${heads} heads × ${repeat} rows of ${columns}`, { x, probability, sinks: normal(heads, 2), out: real(rows) }, { rows, columns, heads, repeat, scale })
+}
 for (const [rows, columns] of [[1, 1], [3, 5], [17, 64], [5, 131]] as const) {
   const name = `[${rows}, ${columns}]`, count = rows * columns
   add("addRow", name, { x: normal(count), bias: normal(columns), out: real(count) }, { count, columns })

@@ -33,8 +33,11 @@ import { rmsNorm } from "./kernels/rmsNorm.ts"
 import { rmsNormGradient } from "./kernels/rmsNormGradient.ts"
 import { rmsNormGainGradient } from "./kernels/rmsNormGainGradient.ts"
 import { rope } from "./kernels/rope.ts"
+import { sinkShare } from "./kernels/sinkShare.ts"
 import { softmax } from "./kernels/softmax.ts"
 import { causalSoftmax } from "./kernels/causalSoftmax.ts"
+import { clampedSwiglu } from "./kernels/clampedSwiglu.ts"
+import { clampedSwigluGradient } from "./kernels/clampedSwigluGradient.ts"
 import { softmaxGradient } from "./kernels/softmaxGradient.ts"
 import { crossEntropy } from "./kernels/crossEntropy.ts"
 import { crossEntropyGradient } from "./kernels/crossEntropyGradient.ts"
@@ -93,8 +96,11 @@ export const kernels: ReadonlyMap<string, Kernel.Any> = new Map<string, Kernel.A
   rmsNormGradient,
   rmsNormGainGradient,
   rope,
+  sinkShare,
   softmax,
   causalSoftmax,
+  clampedSwiglu,
+  clampedSwigluGradient,
   softmaxGradient,
   crossEntropy,
   crossEntropyGradient,

@@ -46,7 +46,11 @@ export const withExperts = (method: string, model: Model.Model, experts: number)
   return { ...model, feedForward: { ...form, experts, active: Router.active(smaller, experts), router: smaller as never, routerTensors: Router.tensors(smaller, { ...model, experts }) } }
 })
 
-const parts = (form: Model.Mixture): ReadonlyArray<string> => form.expert.kind === "full" ? Edit.matrices : Edit.matrices.flatMap((matrix) => [`${matrix}.a`, `${matrix}.b`])
+/** Experts as three matrices each, which is what alignment and factors are defined on. */
+const withoutBias = (method: string, form: Model.Mixture): Effect.Effect<void, CompressError> => form.expert.kind === "lowRank" || form.expert.bias !== true ? Effect.void
+  : Effect.fail(new CompressError({ method, problem: "the experts have biases", remedy: "Use Compress.dropExperts, which keeps experts whole." }))
+
+const parts = (form: Model.Mixture): ReadonlyArray<string> => form.expert.kind === "full" ? [...Edit.matrices, ...form.expert.bias === true ? Edit.matrices.map((matrix) => `${matrix}Bias`) : []] : Edit.matrices.flatMap((matrix) => [`${matrix}.a`, `${matrix}.b`])
 const body = (weights: Weights.Weights): Edit.Edit => Edit.copies(weights, (name) => !/^layers\.\d+\.(experts|router)\./.test(name))
 
 const routerTensorsIn = (form: Model.Mixture, layer: number): ReadonlyArray<string> => form.routerLayers?.includes(layer) === false ? [] : Object.keys(form.routerTensors)
@@ -93,6 +97,7 @@ const weighted = (members: ReadonlyArray<readonly [Float32Array, number]>): Floa
 export const mergeExperts = ({ model, weights }: Described, shares: ReadonlyArray<ReadonlyArray<number>>, keep: number): Effect.Effect<Described & { readonly groups: ReadonlyArray<ReadonlyArray<ReadonlyArray<number>>> }, CompressError | Router.RouterError | Weights.WeightsError> => Effect.gen(function*() {
   const form = yield* formOf("mergeExperts", model, keep), smaller = yield* withExperts("mergeExperts", model, keep)
   if (form.expert.kind !== "full") return yield* new CompressError({ method: "mergeExperts", problem: "low-rank experts have no inner channels of their own to align", remedy: "Fold them into full experts first: Compress.fold(mixture)." })
+  yield* withoutBias("mergeExperts", form)
   const edit = new Map(body(weights)), { inner } = form, { hidden } = model, groups: Array<ReadonlyArray<ReadonlyArray<number>>> = []
   for (const [layer, line] of shares.entries()) {
     const leaders = ranking(line).slice(0, keep).sort((a, b) => a - b)
@@ -144,6 +149,7 @@ export const fold = ({ model, weights }: Described): Effect.Effect<Described, Co
 export const lowRank = ({ model, weights }: Described, rank: number): Effect.Effect<Described & { readonly lost: ReadonlyArray<number> }, CompressError | Weights.WeightsError> => Effect.gen(function*() {
   const form = yield* formOf("lowRank", model, 1)
   if (form.expert.kind !== "full") return yield* new CompressError({ method: "lowRank", problem: `the experts are of rank ${form.expert.rank} already`, remedy: "Give a mixture of full experts." })
+  yield* withoutBias("lowRank", form)
   const largest = Math.min(form.inner, model.hidden)
   if (rank < 1 || rank > largest) return yield* new CompressError({ method: "lowRank", problem: `rank ${rank}`, remedy: `Choose a rank from 1 to ${largest}.` })
   const edit = new Map<string, Edit.Origin>(Edit.copies(weights, (name) => !/^layers\.\d+\.experts\./.test(name))), lost: Array<number> = []

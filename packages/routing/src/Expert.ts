@@ -11,12 +11,14 @@ export type Matrix = (typeof matrices)[number]
 
 /** gate, up [inner, hidden]; down [hidden, inner]. Stacked: an axis of experts before them. */
 export type Full = Readonly<Record<Matrix, Tensor.Tensor>>
+/** Of each matrix [out], what is added to its products. Stacked: an axis of experts before it. */
+export type Bias = Readonly<Record<Matrix, Tensor.Tensor>>
 /** Of each matrix [out, in]: a [rank, in], b [out, rank]. Stacked: an axis of experts before them. */
 export type LowRank = Readonly<Record<Matrix, { readonly a: Tensor.Tensor; readonly b: Tensor.Tensor }>>
 
 /** The experts of one layer on the device. `activation`: their inner function, silu when left out. */
 export type Experts = { readonly activation?: Model.Activation | undefined } & (
-  | { readonly kind: "full"; readonly count: number; readonly stack: Full }
+  | { readonly kind: "full"; readonly count: number; readonly stack: Full; readonly bias?: Bias | undefined }
   | { readonly kind: "lowRank"; readonly count: number; readonly scale: number; readonly base: Full; readonly stack: LowRank }
 )
 
@@ -66,6 +68,9 @@ const named = (parameters: ReadonlyMap<string, Tensor.Tensor>, name: string): Te
 /** The matrices called `{at}.gate`, `.up`, `.down`. Fails: dies when one is not there. */
 export const full = (parameters: ReadonlyMap<string, Tensor.Tensor>, at: string): Full =>
   ({ gate: named(parameters, `${at}.gate`), up: named(parameters, `${at}.up`), down: named(parameters, `${at}.down`) })
+/** The rows called `{at}.gateBias`, `.upBias`, `.downBias`. Fails: dies when one is not there. */
+export const bias = (parameters: ReadonlyMap<string, Tensor.Tensor>, at: string): Bias =>
+  ({ gate: named(parameters, `${at}.gateBias`), up: named(parameters, `${at}.upBias`), down: named(parameters, `${at}.downBias`) })
 /** The pairs called `{at}.gate.a`, `{at}.gate.b`, …. Fails: dies when one is not there. */
 export const lowRank = (parameters: ReadonlyMap<string, Tensor.Tensor>, at: string): LowRank => {
   const pair = (matrix: Matrix) => ({ a: named(parameters, `${at}.${matrix}.a`), b: named(parameters, `${at}.${matrix}.b`) })
@@ -75,7 +80,7 @@ export const lowRank = (parameters: ReadonlyMap<string, Tensor.Tensor>, at: stri
 /** The experts of a layer, from the parameters of the model. */
 export const inLayer = (parameters: ReadonlyMap<string, Tensor.Tensor>, form: Model.Mixture, layer: number, activation?: Model.Activation): Experts => {
   const at = `layers.${layer}.experts`
-  return form.expert.kind === "full" ? { activation, kind: "full", count: form.experts, stack: full(parameters, at) }
+  return form.expert.kind === "full" ? { activation, kind: "full", count: form.experts, stack: full(parameters, at), bias: form.expert.bias === true ? bias(parameters, at) : undefined }
     : { activation, kind: "lowRank", count: form.experts, scale: form.expert.scale, base: full(parameters, `layers.${layer}.feedForward`), stack: lowRank(parameters, at) }
 }
 

@@ -237,7 +237,7 @@ const selectors = {
   experts: (name: string) => name.includes(".experts."),
   feedForward: (name: string) => /\.feedForward\.(gate|up|down)$|\.shared\.(gate|up|down|router)$/.test(name),
   adapter: (name: string) => /\.(feedForward|attention)\.\w+\.[ab]$/.test(name),
-  attention: (name: string) => /\.attention\.((query|key|value)(Bias)?|output)$/.test(name),
+  attention: (name: string) => /\.attention\.((query|key|value|output)(Bias)?|sinks)$/.test(name),
   norms: (name: string) => /(^|\.)norm$|\.(query|key|output)Norm$/.test(name),
   embeddings: (name: string) => name === "embedding" || name === "head"
 }

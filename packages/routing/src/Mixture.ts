@@ -41,8 +41,9 @@ export const mix = (x: Tensor.Tensor, decision: Decision, experts: Experts, opti
   const visits = Op.dispatch(x, decision, active) // [slots, hidden]
   if (experts.kind === "full") {
     const { down, gate, up } = experts.stack
-    const inner = Decoder.activate(Op.groupedLinear(visits, gate, offsets), Op.groupedLinear(visits, up, offsets), activation) // [slots, inner]
-    const mixed = Op.combine(Op.groupedLinear(inner, down, offsets), places, weights)
+    const biased = (product: Tensor.Tensor, matrix: Matrix) => experts.bias === undefined ? product : Op.add(product, ofVisits(experts.bias[matrix], decision)) // [slots, out]
+    const inner = Decoder.activate(biased(Op.groupedLinear(visits, gate, offsets), "gate"), biased(Op.groupedLinear(visits, up, offsets), "up"), activation) // [slots, inner]
+    const mixed = Op.combine(biased(Op.groupedLinear(inner, down, offsets), "down"), places, weights)
     return opening === undefined ? mixed : Op.scaleRows(mixed, opening)
   }
   const { base, scale, stack } = experts
@@ -56,6 +57,10 @@ export const mix = (x: Tensor.Tensor, decision: Decision, experts: Experts, opti
   return Op.add(Op.linear(Op.combine(inner, places, weights), base.down), Op.combine(change(inner, "down"), places, weights))
 }
 
+/** The row of each visit's expert, in the experts' order. Shapes: table [experts, columns] → [slots, columns]. */
+const ofVisits = (table: Tensor.Tensor, { experts, order, places }: Decision): Tensor.Tensor =>
+  Op.dispatch(Op.gatherRows(table, Op.view(experts, [order.shape[0]!])), { order, places }, 1)
+
 /** The shared expert on every row, times sigmoid(x · router) where it has a gate. Shapes: x [rows, hidden] → [rows, hidden]. */
 export const shared = (x: Tensor.Tensor, { activation, feedForward: { down, gate, up }, router }: Shared): Tensor.Tensor => {
   const output = Op.linear(Decoder.activate(Op.linear(x, gate), Op.linear(x, up), activation), down) // [rows, hidden]
@@ -66,7 +71,7 @@ export const shared = (x: Tensor.Tensor, { activation, feedForward: { down, gate
 export const alone = (x: Tensor.Tensor, experts: Experts, expert: number): Tensor.Tensor => {
   if (!(Number.isInteger(expert) && expert >= 0 && expert < experts.count)) throw new Error(`Mixture.alone: there is no expert ${expert} among ${experts.count} (axis experts)`)
   const own = (stack: Tensor.Tensor) => Op.view(Op.sliceRows(stack, expert, 1), stack.shape.slice(1)) // [out, in]
-  const through = (rows: Tensor.Tensor, matrix: Matrix) => experts.kind === "full" ? Op.linear(rows, own(experts.stack[matrix]))
+  const through = (rows: Tensor.Tensor, matrix: Matrix) => experts.kind === "full" ? Op.linear(rows, own(experts.stack[matrix]), experts.bias === undefined ? undefined : own(experts.bias[matrix]))
     : Op.adaptedLinear(rows, experts.base[matrix], { a: own(experts.stack[matrix].a), b: own(experts.stack[matrix].b), scale: experts.scale })
   return through(Decoder.activate(through(x, "gate"), through(x, "up"), experts.activation), "down")
 }

@@ -28,7 +28,7 @@ export const Unit = Schema.Union([
  * predicted the text so far (of its first `trial` tokens only, where that is given).
  */
 export const Score = Schema.Union([
-  Schema.Struct({ by: Schema.Literal("linear") }),
+  Schema.Struct({ by: Schema.Literal("linear"), bias: Schema.optionalKey(Schema.Literal(true)) }),
   Schema.Struct({ by: Schema.Literal("mlp"), inner: count }),
   Schema.Struct({ by: Schema.Literal("distance"), metric: Schema.Literals(["euclidean", "whitened", "cosine"]), temperature: positive }),
   Schema.Struct({ by: Schema.Literal("magnitude"), temperature: positive }),
@@ -228,7 +228,7 @@ export const tensors = (router: Router, sizes: Sizes): Readonly<Record<string, R
   const { score, unit } = router, { experts } = sizes, read = width(unit, sizes.hidden), each = [experts, read]
   const pool = { ...router.correction === true ? { correction: [experts] } : {}, ...unit.of === "prefix" && unit.normalize === "whitened" ? { "pool.mean": [read], "pool.deviation": [read] } : {} }
   switch (score.by) {
-    case "linear": return { ...pool, weight: each }
+    case "linear": return { ...pool, weight: each, ...score.bias === true ? { bias: [experts] } : {} }
     case "mlp": return { ...pool, "inner.weight": [score.inner, read], "inner.bias": [score.inner], weight: [experts, score.inner], bias: [experts] }
     case "distance": return { ...pool, ...score.metric === "whitened" ? { centroids: each, deviation: [read] } : { centroids: each } }
     case "magnitude": return { ...pool, directions: each }

@@ -42,7 +42,7 @@ export const naiveRoute = (router: Router, input: NaiveInput): Array<NaiveDecisi
     const logits = Array.from({ length: experts }, (_, e) => {
       if (scores !== undefined) return scores[row * experts + e]!
       const of = (name: string, row = e, columns = seen.length) => Array.from({ length: columns }, (_, c) => tensors[name]![name === "deviation" ? c : row * columns + c]!)
-      if (router.score.by === "linear") return of("weight").reduce((sum, w, c) => sum + w * seen[c]!, 0)
+      if (router.score.by === "linear") return of("weight").reduce((sum, w, c) => sum + w * seen[c]!, router.score.bias === true ? tensors["bias"]![e]! : 0)
       if (router.score.by === "mlp") {
         const unitsOf = Array.from({ length: router.score.inner }, (_, i) => of("inner.weight", i).reduce((sum, w, c) => sum + w * seen[c]!, tensors["inner.bias"]![i]!))
         return unitsOf.reduce((sum, z, i) => sum + tensors["weight"]![e * unitsOf.length + i]! * z / (1 + Math.exp(-z)), tensors["bias"]![e]!)

@@ -26,6 +26,8 @@ export const routers = {
   deepSeekV3: { router: Router.sigmoid({ active: 2, groups: { count: 2, keep: 1, by: "top2sum" }, scale: 2.5 }), paper: "DeepSeek-AI, DeepSeek-V3, 2024; shared experts stand beside the router, in the model" },
   /** Probabilities as they are, of the best two in the best groups. */
   deepSeekV2: { router: { ...Router.topK({ active: 2, weight: "prob" }), groups: { count: 2, keep: 1, by: "max" } }, paper: "DeepSeek-AI, DeepSeek-V2, 2024: device-limited routing" },
+  /** A learned bias of each expert's score, softmax over the chosen. */
+  gptOss: { router: { ...Router.topK({ active: 2 }), score: { by: "linear", bias: true } }, paper: "OpenAI, gpt-oss model card, 2025" },
   /** Every expert for every token. */
   soft: { router: Router.all(), paper: "Jacobs et al., Adaptive mixtures of local experts, 1991" },
   /** Cosine to learned directions, one expert. */

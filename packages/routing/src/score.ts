@@ -19,7 +19,7 @@ export const score = (x: Tensor.Tensor, by: Exclude<Score, { readonly by: "likel
     if (tensor === undefined) throw new Error(`score: a router by ${by.by} needs the tensor ${name}, the layer has ${Object.keys(tensors).join(", ") || "none"}`)
     return tensor
   }
-  if (by.by === "linear") return Op.linear(x, named("weight"))
+  if (by.by === "linear") return Op.linear(x, named("weight"), by.bias === true ? named("bias") : undefined)
   if (by.by === "mlp") return Op.linear(Op.map(Op.linear(x, named("inner.weight"), named("inner.bias")), "silu"), named("weight"), named("bias")) // [rows, inner] → [rows, experts]
   if (by.by === "magnitude") {
     const along = Op.linear(x, named("directions")) // [rows, experts]

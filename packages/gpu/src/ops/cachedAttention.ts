@@ -16,13 +16,16 @@ import { expectShape, type Tensor } from "../Tensor.ts"
 import { affine } from "./affine.ts"
 import { attention, type AttentionOptions } from "./attention.ts"
 import { map } from "./map.ts"
+import { scaleRows } from "./scaleRows.ts"
+import { sinkShare } from "./sinkShare.ts"
+import { view } from "./view.ts"
 
 /** One layer's keys and values so far: kept tensors [batch, capacity, keyValueHeads · headSize]. */
 export interface LayerCache { readonly keys: Tensor; readonly values: Tensor }
 export interface CachedAttentionOptions extends AttentionOptions { readonly fresh?: boolean }
 
 export const cachedAttention = (q: Tensor, k: Tensor, v: Tensor, cache: LayerCache, places: Tensor, options: CachedAttentionOptions): Tensor => {
-  const { batch, fresh = false, headSize, heads, keyValueHeads, scale = 1 / Math.sqrt(headSize), softCap, tokens, window = 0 } = options, rows = batch * tokens, width = keyValueHeads * headSize
+  const { batch, fresh = false, headSize, heads, keyValueHeads, scale = 1 / Math.sqrt(headSize), sinks, softCap, tokens, window = 0 } = options, rows = batch * tokens, width = keyValueHeads * headSize
   const capacity = cache.keys.shape[1]!
   if (heads % keyValueHeads !== 0) throw new Error(`cachedAttention: heads (${heads}) must be a multiple of keyValueHeads (${keyValueHeads})`)
   expectShape("cachedAttention", "q", q, [rows, heads * headSize])
@@ -39,5 +42,6 @@ export const cachedAttention = (q: Tensor, k: Tensor, v: Tensor, cache: LayerCac
   const capped = softCap === undefined ? scores : affine(map(affine(scores, { scale: 1 / softCap }), "tanh"), { scale: softCap })
   Recording.step(cachedSoftmax, { x: capped, places, out: weights }, { rows: rows * heads, columns: capacity, heads, window })
   Recording.step(cachedMix, { weights, values: cache.values, places, out }, { count: rows * heads * headSize, ...sizes })
-  return out
+  if (sinks === undefined) return out
+  return view(scaleRows(view(out, [rows * heads, headSize]), sinkShare(capped, weights, sinks, { repeat: 1 })), q.shape)
 }
