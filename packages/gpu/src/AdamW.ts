@@ -6,7 +6,7 @@ import { adamw } from "./kernels/adamw.ts"
 import { clipFactor } from "./kernels/clipFactor.ts"
 import { sumSquares } from "./kernels/sumSquares.ts"
 import * as Recording from "./Recording.ts"
-import { expectShape, kept, type Tensor } from "./Tensor.ts"
+import { expectShape, kept, like, partsOf, type Tensor } from "./Tensor.ts"
 
 /** Options: learningRate (per step, from a `Schedule`); beta1 0.9, beta2 0.999, epsilon 1e-8, weightDecay 0; clip: the largest global norm, 0 for no limit. */
 export interface Options {
@@ -36,7 +36,7 @@ export const make = (parameters: ReadonlyArray<Tensor>, options: Pick<Options, "
   if (new Set(parameters.map(({ slot }) => slot.id)).size < parameters.length) throw new Error("AdamW.make: a parameter is listed twice")
   for (const { slot } of parameters) if (!slot.kept) throw new Error(`AdamW.make: ${slot.label || "a parameter"} is scratch; parameters are kept tensors`)
   for (const { dtype, slot } of parameters) if (dtype !== "f32") throw new Error(`AdamW.make: ${slot.label || "a parameter"} is ${dtype}: what is trained must be f32`)
-  const moments = (name: string) => parameters.map(({ shape, slot }) => kept(shape, { label: `adamw.${name}.${slot.label}` }))
+  const moments = (name: string) => parameters.map((parameter) => like(parameter, `adamw.${name}.${parameter.slot.label}`))
   return { parameters, first: moments("first"), second: moments("second"), hyper: kept([7], { label: "adamw.hyper" }), clip, decays: parameters.map(decays) }
 }
 
@@ -44,12 +44,15 @@ export const make = (parameters: ReadonlyArray<Tensor>, options: Pick<Options, "
  * Records one update in place and gives [clip factor, global norm of the gradients before clipping], scratch: keep it to log it.
  *
  * It sums the gradients over replicas itself (`Recording.sumReplicas`), so the loss must be divided by the rows of all replicas.
- * Shapes: gradients like the parameters, in their order.
+ * Shapes: gradients (`given`) like the parameters, in their order.
  */
-export const update = (state: State, gradients: ReadonlyArray<Tensor>): Tensor => {
-  const { clip, decays, first, hyper, parameters, second } = state
-  if (gradients.length !== parameters.length) throw new Error(`AdamW.update: ${gradients.length} gradients for ${parameters.length} parameters`)
-  gradients.forEach((gradient, at) => expectShape("AdamW.update", `gradient of ${parameters[at]!.slot.label}`, gradient, parameters[at]!.shape))
+export const update = (state: State, given: ReadonlyArray<Tensor>): Tensor => {
+  const { clip, hyper } = state
+  if (given.length !== state.parameters.length) throw new Error(`AdamW.update: ${given.length} gradients for ${state.parameters.length} parameters`)
+  given.forEach((gradient, at) => expectShape("AdamW.update", `gradient of ${state.parameters[at]!.slot.label}`, gradient, state.parameters[at]!.shape))
+  const flat = (tensors: ReadonlyArray<Tensor>) => tensors.flatMap(partsOf)
+  const parameters = flat(state.parameters), first = flat(state.first), second = flat(state.second), gradients = flat(given)
+  const decays = state.parameters.flatMap((parameter, at) => partsOf(parameter).map(() => state.decays[at]!))
   Recording.sumReplicas([...new Map(gradients.map((gradient) => [gradient.slot.id, gradient])).values()]) // two parameters may share one gradient
   const squares = Recording.scratch([parameters.length]), factor = Recording.scratch([2])
   gradients.forEach((x, at) => Recording.step(sumSquares, { x, out: squares }, { count: x.slot.length, at }))

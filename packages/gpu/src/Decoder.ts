@@ -22,11 +22,12 @@ import { map } from "./ops/map.ts"
 import { multiply } from "./ops/multiply.ts"
 import { rmsNorm } from "./ops/rmsNorm.ts"
 import { rope, type RopeTables } from "./ops/rope.ts"
+import { sliceRows } from "./ops/sliceRows.ts"
 import { swiglu } from "./ops/swiglu.ts"
 import { view } from "./ops/view.ts"
 import { rotaryFrequencies, rotaryMagnitude, rotatedSize } from "./rotaryFrequencies.ts"
 import type { Storage } from "./Storage.ts"
-import { expectShape, kept, type Tensor } from "./Tensor.ts"
+import { expectShape, joined, kept, type Tensor } from "./Tensor.ts"
 
 /** A batch as one replica sees it. Rows = batch · tokens. */
 export interface Size { readonly batch: number; readonly tokens: number }
@@ -36,6 +37,8 @@ export interface Decoder {
   readonly split: number
   /** Canonical name → kept tensor; of a split matrix one replica's share. */
   readonly parameters: ReadonlyMap<string, Tensor>
+  /** What one buffer may hold, in bytes. */
+  readonly largestBuffer: number
   readonly constants: {
     readonly tables: RopeTables
     /** Those of the layers with a window, where they have a theta of their own. */
@@ -75,18 +78,19 @@ const sizeName = ({ batch, tokens }: Size): string => `${batch}×${tokens}`
  *
  * Options: `sizes` that will be recorded (others are announced by `prepare`); `positions`, how many the rotary tables hold (contextLength); `storage`, how
  * a weight lies on the device when not as f32; `split` matrices (of f32) over so many replicas by their rows, so that all of them work on the same tokens,
- * each on some outputs (Shoeybi et al., "Megatron-LM", 2019): for generation, without gradients.
+ * each on some outputs (Shoeybi et al., "Megatron-LM", 2019): for generation, without gradients; `largestBuffer` of the device in bytes: larger weights that are
+ * not split, and logits, lie in parts.
  */
-export const make = (model: Model.Model, options: { readonly sizes?: ReadonlyArray<Size>; readonly positions?: number; readonly storage?: (name: string) => Storage | undefined; readonly split?: number } = {}): Decoder => {
-  const { positions = model.contextLength, sizes = [], split = 1, storage } = options
-  const parameters = new Map(Model.tensors(model).filter(({ name }) => isDecoders(model, name)).map(({ name, shape }) => [name, splitRows(name, shape, name === "embedding" ? 1 : split, storage?.(name))]))
+export const make = (model: Model.Model, options: { readonly sizes?: ReadonlyArray<Size>; readonly positions?: number; readonly storage?: (name: string) => Storage | undefined; readonly split?: number; readonly largestBuffer?: number | undefined } = {}): Decoder => {
+  const { positions = model.contextLength, sizes = [], split = 1, storage, largestBuffer } = options
+  const parameters = new Map(Model.tensors(model).filter(({ name }) => isDecoders(model, name)).map(({ name, shape }) => [name, splitRows(name, shape, name === "embedding" ? 1 : split, storage?.(name), largestBuffer)]))
   const table = (at: string): RopeTables => {
     const [cosines, sines] = (["cosines", "sines"] as const).map((label) => kept([positions, rotatedSize(model) / 2], { label: `${at}.${label}` })) as [Tensor, Tensor]
     return { cosines, sines }
   }
   const localTables = model.attention?.localTheta === undefined ? undefined : table("rope.local")
   const splitHead = split > 1 && model.tiedEmbeddings && storage?.("embedding") === undefined ? splitRows("head", [model.vocabulary, model.hidden], split) : undefined
-  const decoder: Decoder = { model, split, parameters, constants: { splitHead, tables: table("rope"), localTables, positions: new Map() } }
+  const decoder: Decoder = { model, split, parameters, largestBuffer: largestBuffer ?? Infinity, constants: { splitHead, tables: table("rope"), localTables, positions: new Map() } }
   for (const size of sizes) announce(decoder, size)
   return decoder
 }
@@ -142,10 +146,10 @@ export const weights = Effect.fn("Decoder.weights")(function*(arena: Arena, deco
   return Weights.fromMemory(tensors)
 })
 
-/** A kept tensor; an f32 matrix [out, in], or a stack of them, whose `out` can be divided by `split` has each replica's share of it. */
-export const splitRows = (name: string, shape: ReadonlyArray<number>, split: number, storage?: Storage): Tensor => {
+/** A kept tensor; an f32 matrix [out, in], or a stack of them, whose `out` can be divided by `split` has each replica's share of it. `largest`, in bytes: above it what is not split lies in parts. */
+export const splitRows = (name: string, shape: ReadonlyArray<number>, split: number, storage?: Storage, largest?: number): Tensor => {
   const axis = shape.length - 2, out = shape[axis] ?? 1
-  return split === 1 || storage !== undefined || shape.length < 2 || out % split !== 0 ? kept(shape, { label: name, dtype: storage ?? "f32" }) : kept(shape.with(axis, out / split), { label: name, sharded: true })
+  return split === 1 || storage !== undefined || shape.length < 2 || out % split !== 0 ? kept(shape, { label: name, dtype: storage ?? "f32", largest }) : kept(shape.with(axis, out / split), { label: name, sharded: true })
 }
 const wholeShape = ({ shape, slot }: Tensor, split: number): ReadonlyArray<number> => slot.sharded ? shape.with(shape.length - 2, split * shape.at(-2)!) : shape
 
@@ -234,8 +238,14 @@ export const states = (decoder: Decoder, ids: Tensor, options: ForwardOptions): 
   return last
 }
 
-/** Logits of states. Shapes: x [rows, hidden] → [rows, vocabulary]. */
+/** Logits of states; in parts, by rows, where they are larger than the device's largest buffer. Shapes: x [rows, hidden] → [rows, vocabulary]. */
 export const head = (decoder: Decoder, x: Tensor, adapters?: Adapters): Tensor => {
+  const rows = x.shape[0]!, each = Math.max(1, Math.floor(decoder.largestBuffer / (4 * decoder.model.vocabulary)))
+  if (rows <= each) return logitsOf(decoder, x, adapters)
+  const starts = Array.from({ length: Math.ceil(rows / each) }, (_, at) => at * each)
+  return joined(starts.map((from) => logitsOf(decoder, sliceRows(x, from, Math.min(each, rows - from)), adapters)), "logits")
+}
+const logitsOf = (decoder: Decoder, x: Tensor, adapters: Adapters | undefined): Tensor => {
   const { logitCap: cap, tiedEmbeddings } = decoder.model, logits = project(decoder, x, tiedEmbeddings ? "embedding" : "head", adapters)
   return cap === undefined ? logits : affine(map(affine(logits, { scale: 1 / cap }), "tanh"), { scale: cap })
 }

@@ -5,7 +5,7 @@
 import { fill } from "./kernels/fill.ts"
 import { add } from "./kernels/add.ts"
 import * as Recording from "./Recording.ts"
-import { size, type Tensor } from "./Tensor.ts"
+import { joined, partsOf, size, type Tensor } from "./Tensor.ts"
 
 /** Says how `output` came from `inputs`: `backward` gets the output's gradient and returns one for each input (undefined where not needed or where there is none). */
 export const derive = (output: Tensor, inputs: ReadonlyArray<Tensor>, backward: Recording.Derivation["backward"]): Tensor => {
@@ -16,9 +16,14 @@ export const derive = (output: Tensor, inputs: ReadonlyArray<Tensor>, backward: 
 /**
  * Gradients of a scalar with respect to tensors, appended to the recording in progress.
  *
- * Shapes: loss [1]; each gradient has its tensor's shape. Fails: a tensor the loss does not depend on is a defect.
+ * Shapes: loss [1]; each gradient has its tensor's shape, and its parts where it lies in parts. Fails: a tensor the loss does not depend on is a defect.
  */
 export const of = (loss: Tensor, wanted: ReadonlyArray<Tensor>): ReadonlyArray<Tensor> => {
+  const found = ofParts(loss, wanted.flatMap(partsOf))[Symbol.iterator](), next = () => found.next().value as Tensor
+  return wanted.map((tensor) => tensor.parts === undefined ? next() : joined(tensor.parts.map(next), `gradient of ${tensor.slot.label}`))
+}
+
+const ofParts = (loss: Tensor, wanted: ReadonlyArray<Tensor>): ReadonlyArray<Tensor> => {
   if (loss.slot.length !== 1) throw new Error(`Gradient.of: the loss must be a scalar, got [${loss.shape.join(", ")}]`)
   const tape = [...Recording.tape()] // a copy: backward steps are ops too and write on the tape
   const needed = new Set(wanted)

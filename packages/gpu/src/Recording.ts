@@ -63,13 +63,21 @@ export const tape = (): Array<Derivation> => inProgress().tape
 /** A fresh scratch tensor. */
 export const scratch = (shape: ReadonlyArray<number>, dtype: Kernel.DType = "f32"): Tensor.Tensor => Tensor.allocate(shape, { dtype })
 
-/** Appends one kernel call. Tensors by binding name, parameters by name: a missing or misspelled one is a compile error. */
+/** What an op says of a tensor that lies in parts where it takes whole ones only. */
+export const inParts = (op: string, tensor: Tensor.Tensor): Error =>
+  new Error(`${op}: ${tensor.slot.label || "a tensor"} [${tensor.shape.join(", ")}] lies in ${tensor.parts?.length} parts, since it is larger than the device's largest buffer, and ${op} takes whole tensors: make the batch smaller, store weights in fewer bytes, or use --device host`)
+
+/**
+ * Appends one kernel call. Tensors by binding name, parameters by name: a missing or misspelled one is a compile error. `share`: the part of the kernel's
+ * operations that this step does.
+ */
 export const step = <B extends Readonly<Record<string, Kernel.Binding>>, P extends Kernel.Parameters>(
-  kernel: Kernel.Kernel<B, P>, tensors: { readonly [K in keyof B]: Tensor.Tensor }, params: Kernel.Values<P>
+  kernel: Kernel.Kernel<B, P>, tensors: { readonly [K in keyof B]: Tensor.Tensor }, params: Kernel.Values<P>, share = 1
 ): void => {
   const recording = inProgress()
   const slots = Object.keys(kernel.bindings).map((name) => {
     const tensor = tensors[name]!
+    if (tensor.parts !== undefined) throw inParts(kernel.name, tensor)
     const { dtype, stored = false } = kernel.bindings[name]!
     if (tensor.dtype !== dtype && !(stored && isStorage(tensor.dtype))) throw new Error(`${kernel.name}: ${name} must be ${dtype}, got ${tensor.dtype}${tensor.slot.label === "" ? "" : ` (${tensor.slot.label})`}`)
     if (!recording.slots.has(tensor.slot.id)) recording.slots.set(tensor.slot.id, tensor.slot) // `retain` may have been there before
@@ -79,7 +87,7 @@ export const step = <B extends Readonly<Record<string, Kernel.Binding>>, P exten
   const written = Object.keys(kernel.bindings).map((name, at) => kernel.bindings[name]!.access === "read" ? -1 : slots[at]!).filter((id) => id >= 0)
   for (const id of written) if (slots.filter((other) => other === id).length > 1) throw new Error(`${kernel.name}: a tensor it writes is bound twice`)
   recording.steps.push({ kernel: kernel.name, slots, params: Object.keys(kernel.params).map((name) => params[name]!) })
-  recording.flops += kernel.flops(params)
+  recording.flops += share * kernel.flops(params)
 }
 
 /** Makes a scratch slot outlive the submission: it gets memory of its own in the arena, and nothing is copied. Gives the slot to read by. */
@@ -99,8 +107,9 @@ export const sumReplicasStep = "sumReplicas"
 export const sumReplicas = (tensors: ReadonlyArray<Tensor.Tensor>): void => {
   const recording = inProgress()
   if (recording.replicas === 1 || tensors.length === 0) return
-  for (const { slot } of tensors) if (!recording.slots.has(slot.id)) recording.slots.set(slot.id, slot)
-  recording.steps.push({ kernel: sumReplicasStep, slots: tensors.map(({ slot }) => slot.id), params: [] })
+  const parts = tensors.flatMap(Tensor.partsOf)
+  for (const { slot } of parts) if (!recording.slots.has(slot.id)) recording.slots.set(slot.id, slot)
+  recording.steps.push({ kernel: sumReplicasStep, slots: parts.map(({ slot }) => slot.id), params: [] })
 }
 
 /** The other step that crosses replicas: each has computed some columns of the same rows. */

@@ -105,6 +105,10 @@ for (const kernel of ["storedMatmulNT", "storedMatmulNN"]) {
   add(kernel, "larger than a tile of the host, one row", { x: normal(inner), weight: encode("q8", normal(columns * inner)), out: real(columns) }, { rows: 1, columns, inner, total: columns * inner, format: 2 }, { tolerance: 5e-5 })
 }
 
+for (const [length, start, count, from, entries] of [[1, 0, 1, 0, 5], [90, 0, 90, 4, 7], [90, 13, 66, 0, 0xffffffff], [20, 5, 15, 3, 100]] as const) {
+  add("idsWithin", `${count} of ${length} from ${start}, ids from ${from}`, { ids: put(below(length, 15), { 0: 0xffffffff }), out: index(count) }, { count, start, from, entries })
+}
+
 // element-wise --------------------------------------------------------------------------------------------------------------------
 for (const count of [1, 3, 64, 65, 1003]) {
   const name = `${count} elements`

@@ -44,6 +44,7 @@ import { crossEntropyGradient } from "./kernels/crossEntropyGradient.ts"
 import { gather } from "./kernels/gather.ts"
 import { gatherScaled } from "./kernels/gatherScaled.ts"
 import { countingSort } from "./kernels/countingSort.ts"
+import { idsWithin } from "./kernels/idsWithin.ts"
 import { invert } from "./kernels/invert.ts"
 import { segmentSum } from "./kernels/segmentSum.ts"
 import { segmentLengths } from "./kernels/segmentLengths.ts"
@@ -107,6 +108,7 @@ export const kernels: ReadonlyMap<string, Kernel.Any> = new Map<string, Kernel.A
   gather,
   gatherScaled,
   countingSort,
+  idsWithin,
   invert,
   segmentSum,
   segmentLengths,

@@ -3,8 +3,8 @@
  * module gives it its feed-forwards (dense, dense with an adapter, mixture) and keeps the names of all tensors straight.
  */
 import { Model, Random, Weights } from "@switchyard/core"
-import { Decoder, type Device, type KeyValueCache, Op, type Storage, Tensor } from "@switchyard/gpu"
-import { Effect, Schema } from "effect"
+import { Decoder, Device, type KeyValueCache, Op, type Storage, Tensor } from "@switchyard/gpu"
+import { Effect, Option, Schema } from "effect"
 import type { Decision } from "./Decision.ts"
 import * as Expert from "./Expert.ts"
 import { likelihoods } from "./likelihoods.ts"
@@ -41,20 +41,21 @@ export class LanguageModelError extends Schema.TaggedError<LanguageModelError>()
  * The model's tensors, described; nothing is allocated.
  *
  * Options: `batch` sequences of `tokens` for one replica; `storage` of the matrices on the device, f32 when left out (norms, biases and routers are f32
- * always, and so is what `trained` selects); `router` instead of the model's own (`Router.fixed([2])` in proofs); `adapter` adds
+ * always, and so is what `trained` selects); `largestBuffer` in bytes, above which weights and logits lie in parts (the device's, where one is at hand); `router` instead of the model's own (`Router.fixed([2])` in proofs); `adapter` adds
  * low-rank terms to a dense model; `split` as `Decoder.make` (for generation; `read` gives no split tensors back). Fails: `RouterError` when the router is none, wants more experts than there are, or needs tensors that the
  * model has not.
  */
-export const make = (model: Model.Model, options: { readonly batch: number; readonly tokens: number; readonly router?: Router.Router; readonly adapter?: Adapter; readonly storage?: Storage.Storage | undefined; readonly trained?: Selector | ReadonlyArray<Selector>; readonly split?: number }): Effect.Effect<LanguageModel, Router.RouterError> => Effect.gen(function*() {
+export const make = (model: Model.Model, options: { readonly batch: number; readonly tokens: number; readonly router?: Router.Router; readonly adapter?: Adapter; readonly storage?: Storage.Storage | undefined; readonly trained?: Selector | ReadonlyArray<Selector>; readonly split?: number; readonly largestBuffer?: number }): Effect.Effect<LanguageModel, Router.RouterError> => Effect.gen(function*() {
   const { adapter, batch, split = 1, storage, tokens, trained = [] } = options
   const form = model.feedForward
   if (form.kind === "mixture" && adapter !== undefined) throw new Error("LanguageModel.make: an adapter stands on a dense model, this one is a mixture")
   if (form.kind === "dense" && options.router !== undefined) throw new Error("LanguageModel.make: a dense model has no router")
   const router = form.kind === "dense" ? undefined : yield* routerOf(model, form, options.router)
   const storageOf = (name: string) => isMatrix(name) && !isSelected(name, trained) ? storage : undefined
-  const decoder = Decoder.make(model, { sizes: split > 1 ? [] : [{ batch, tokens }], positions: tokens, storage: storageOf, split })
+  const largestBuffer = options.largestBuffer ?? Option.getOrUndefined(Option.map(yield* Effect.serviceOption(Device.Device), (device) => device.largestBuffer))
+  const decoder = Decoder.make(model, { sizes: split > 1 ? [] : [{ batch, tokens }], positions: tokens, storage: storageOf, split, largestBuffer })
   const entries = new Map([...Expert.entries(model), ...adapter === undefined ? [] : Expert.adapterEntries(model, adapter)].map((entry) => [entry.name, entry]))
-  const parameters = new Map([...entries.values()].map(({ name, shape }) => [name, decoder.parameters.get(name) ?? Decoder.splitRows(name, shape, /\.[ab]$|\.router\./.test(name) ? 1 : split, storageOf(name))]))
+  const parameters = new Map([...entries.values()].map(({ name, shape }) => [name, decoder.parameters.get(name) ?? Decoder.splitRows(name, shape, /\.[ab]$|\.router\./.test(name) ? 1 : split, storageOf(name), largestBuffer)]))
   return { model, batch, tokens, router, adapter, decoder, parameters, entries }
 })
 

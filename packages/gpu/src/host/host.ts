@@ -21,6 +21,8 @@ export interface HostOptions {
   readonly precision?: "f32" | "f64"
   /** False leaves onnxruntime-node out though it is installed. */
   readonly onnxRuntime?: boolean
+  /** What the device says that one buffer may hold, in bytes; larger weights and logits lie in parts. All of the arena unless given. */
+  readonly largestBuffer?: number
   /** Measures every kernel; `stats` then has a `profile`. */
   readonly profile?: boolean
 }
@@ -83,14 +85,14 @@ const places = (options: HostOptions) => ({ scratchBytes: (program: Program) => 
 export const hostDevice = (options: HostOptions = {}): Effect.Effect<Service, Failure, Scope.Scope> => {
   const { precision = "f32", workers = defaultWorkers() } = options
   if (precision === "f64") return Effect.sync(() => ({ ...plainDevice({ precision }), name: "host" }))
-  if (workers === 0) return Effect.sync(() => ({ name: "host", adapter: describe(options, 0), replicas: 1, largestBuffer: largestArena, arena: inlineArena(options), ...places(options) }))
+  if (workers === 0) return Effect.sync(() => ({ name: "host", adapter: describe(options, 0), replicas: 1, largestBuffer: options.largestBuffer ?? largestArena, arena: inlineArena(options), ...places(options) }))
   return Effect.acquireRelease(
     Effect.tryPromise({
       try: () => openWorkers(workers),
       catch: (cause) => new DeviceError({ device: "host", doing: `start ${workers} workers`, problem: String(cause), remedy: "Ask for { workers: 0 } to run in this thread." })
     }),
     (opened) => Effect.promise(() => opened.close())
-  ).pipe(Effect.map((opened): Service => ({ name: "host", adapter: describe(options, workers), replicas: workers, largestBuffer: largestArena, arena: workerArena(opened, options), ...places(options) })))
+  ).pipe(Effect.map((opened): Service => ({ name: "host", adapter: describe(options, workers), replicas: workers, largestBuffer: options.largestBuffer ?? largestArena, arena: workerArena(opened, options), ...places(options) })))
 }
 /**
  * The processor as a device.

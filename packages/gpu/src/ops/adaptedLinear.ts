@@ -9,6 +9,9 @@ import { matmulNT } from "../kernels/matmulNT.ts"
 import * as Recording from "../Recording.ts"
 import { isStorage } from "../Storage.ts"
 import { expectShape, type Tensor } from "../Tensor.ts"
+import { add } from "./add.ts"
+import { linear } from "./linear.ts"
+import { lowRank } from "./lowRank.ts"
 import { matmul } from "./matmul.ts"
 import { refuseTraining, times, timesTransposed } from "./weightProducts.ts"
 
@@ -23,6 +26,7 @@ export const adaptedLinear = (x: Tensor, weight: Tensor, adapter: Adapter): Tens
   expectShape("adaptedLinear", "a", a, [undefined, wide])
   const out = weight.shape[0]!, rank = a.shape[0]!
   expectShape("adaptedLinear", "b", b, [out, rank])
+  if (weight.parts !== undefined) return add(linear(x, weight), lowRank(x, a, b, scale))
   const narrow = Recording.scratch([rows, rank])
   const single = { batch: 1, strideA: 0, strideB: 0 }
   Recording.step(matmulNT, { a: x, b: a, out: narrow }, { ...single, rows, columns: rank, inner: wide, alpha: 1, accumulate: 0 })          // [rows, rank]

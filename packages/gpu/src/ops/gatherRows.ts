@@ -11,7 +11,9 @@ import { storedGather } from "../kernels/storedGather.ts"
 import * as Recording from "../Recording.ts"
 import { isStorage } from "../Storage.ts"
 import { expectShape, type Tensor } from "../Tensor.ts"
+import { add } from "./add.ts"
 import { countingSort } from "./countingSort.ts"
+import { idsWithin } from "./idsWithin.ts"
 import { permute } from "./permute.ts"
 import { sumColumns } from "./sumColumns.ts"
 import { view } from "./view.ts"
@@ -20,6 +22,14 @@ import { refuseTraining, storedAs } from "./weightProducts.ts"
 export const gatherRows = (table: Tensor, ids: Tensor, divisor = 1): Tensor => {
   expectShape("gatherRows", "table", table, [undefined, undefined], "weight")
   expectShape("gatherRows", "ids", ids, [undefined], "u32")
+  if (table.parts !== undefined) {
+    let from = 0
+    return table.parts.map((part) => {
+      const count = part.shape[0]! * divisor, rows = gatherRows(part, idsWithin(ids, { from, entries: count }), divisor) // zeros where the id is another part's
+      from += count
+      return rows
+    }).reduce((sum, rows) => add(sum, rows))
+  }
   const [entries, columns] = table.shape as readonly [number, number], rows = ids.shape[0]!
   const out = Recording.scratch([rows, columns])
   if (isStorage(table.dtype)) {

@@ -7,10 +7,11 @@
 import * as Gradient from "../Gradient.ts"
 import { affine } from "../kernels/affine.ts"
 import * as Recording from "../Recording.ts"
-import { kept, type Tensor } from "../Tensor.ts"
+import { joined, kept, type Tensor } from "../Tensor.ts"
 
 export const keep = (x: Tensor, label = "", options: { readonly sharded?: boolean } = {}): Tensor => {
   const { sharded = false } = options
+  if (x.parts !== undefined) return joined(x.parts.map((part, at) => keep(part, `${label}[${at}]`, options)), label)
   if (!x.slot.kept) return Gradient.derive({ shape: x.shape, dtype: x.dtype, slot: Recording.retain(x.slot, { label, sharded }) }, [x], (gradient) => [gradient])
   if (x.dtype === "u32") throw new Error(`keep: ${x.slot.label || "x"} is u32 and kept already: read it itself`)
   const out = kept(x.shape, { label, sharded })

@@ -9,13 +9,15 @@ import * as Recording from "../Recording.ts"
 import { isStorage } from "../Storage.ts"
 import { expectShape, type Tensor } from "../Tensor.ts"
 import { addRow } from "./addRow.ts"
+import { joinColumns } from "./joinColumns.ts"
 import { matmul } from "./matmul.ts"
 import { refuseTraining, times, timesTransposed } from "./weightProducts.ts"
 
 export const linear = (x: Tensor, weight: Tensor, bias?: Tensor): Tensor => {
   expectShape("linear", "x", x, [undefined, undefined])
   expectShape("linear", "weight", weight, [undefined, x.shape[1]], "weight")
-  const own = isStorage(weight.dtype) ? stored(x, weight) : matmul(x, weight, { transposeB: true }), product = weight.slot.sharded ? Recording.joinReplicas(own) : own
+  const own = weight.parts !== undefined ? joinColumns(weight.parts.map((part) => linear(x, part))) : isStorage(weight.dtype) ? stored(x, weight) : matmul(x, weight, { transposeB: true })
+  const product = weight.slot.sharded ? Recording.joinReplicas(own) : own
   if (bias === undefined) return product
   expectShape("linear", "bias", bias, [product.shape[1]])
   return addRow(product, bias)
