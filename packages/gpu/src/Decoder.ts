@@ -65,6 +65,8 @@ export interface ForwardOptions extends Size {
   readonly tap?: Tap | undefined
   /** How many tokens back attention sees, itself included; as the model says when left out. */
   readonly window?: number | undefined
+  /** u32 [rows]: where each row stands, in place of an announced size. */
+  readonly positions?: Tensor | undefined
   /** The tokens go on from a cache of keys and values (and are added to it) instead of standing alone; the size need not be announced. */
   readonly chunk?: Chunk | undefined
 }
@@ -204,7 +206,7 @@ export const feedForward = (decoder: Decoder, x: Tensor, layer: number, options:
 export const states = (decoder: Decoder, ids: Tensor, options: ForwardOptions): Tensor => {
   const { constants, model } = decoder, { adapters, batch, chunk, tap, tokens } = options
   expectShape("Decoder.forward", "ids", ids, [batch * tokens], "u32")
-  const positions = chunk?.positions ?? constants.positions.get(sizeName(options))?.tensor
+  const positions = options.positions ?? chunk?.positions ?? constants.positions.get(sizeName(options))?.tensor
   if (positions === undefined) throw new Error(`Decoder.forward: size ${sizeName(options)} (batch × tokens) was not announced: pass it to Decoder.make as one of \`sizes\`, or call Decoder.prepare(arena, decoder, { batch, tokens }) before recording`)
   if (options.feedForward === undefined && model.feedForward.kind === "mixture") throw new Error("Decoder.forward: a mixture needs its feed-forward passed as an option (routing's Mixture)")
   const { embeddingScale, headSize, heads, keyValueHeads, outputNorms = false } = model, { outputBias = false, scale, sinks = false, softCap } = model.attention ?? {}

@@ -47,6 +47,10 @@ describe("sorting", () => {
     const [ids] = await run([reals([3, 4], x)], (a) => [Op.topK(a!, active)])
     expect(ids).toEqual([0, 4, 8].flatMap((at) => [0, 1, 2, 3].sort((a, b) => x[at + b]! - x[at + a]! || a - b).slice(0, active)))
   }), laws))
+  test("sliceIndices cuts a part of each row, the largest number among it", async () => {
+    expect(await run([indices([2, 4], [1, 0xffffffff, 3, 4, 5, 6, 7, 16777217])], (ids) => [Op.sliceIndices(ids!, 1, 3), Op.sliceIndices(ids!, 0, 1)])).toEqual([[0xffffffff, 3, 4, 6, 7, 16777217], [1, 5]])
+    await expect(run([indices([2, 4], Array(8).fill(0))], (ids) => [Op.sliceIndices(ids!, 2, 3)])).rejects.toThrow(/has 4 columns, asked for 2 … 4/)
+  })
   test("gatherColumns reads back what scatterColumns put down", () => fc.assert(fc.asyncProperty(numbers(6), fc.shuffledSubarray([0, 1, 2, 3], { minLength: 2, maxLength: 2 }), async (x, chosen) => {
     const [back] = await run([reals([3, 2], x), indices([3, 2], [...chosen, ...chosen, ...chosen])], (a, ids) => [Op.gatherColumns(Op.scatterColumns(a!, ids!, 4), ids!)])
     close(back!, x)

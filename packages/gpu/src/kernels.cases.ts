@@ -227,6 +227,7 @@ for (const [tokens, columns, active] of [[1, 1, 1], [7, 5, 2], [20, 64, 3], [33,
 for (const [rows, columns, active] of [[1, 1, 1], [9, 8, 2], [70, 5, 5], [3, 64, 4]] as const) {
   const name = `${active} of [${rows}, ${columns}]`
   add("topK", name, { x: normal(rows * columns), ids: index(rows * active) }, { rows, columns, active })
+  add("sliceIndices", name, { x: put(below(rows * columns, 2 ** 31), { 0: 0xffffffff }), out: index(rows * active) }, { count: rows * active, columns: active, stride: columns, offset: columns - active })
   const ids = below(rows * active, columns)
   add("gatherColumns", name, { x: normal(rows * columns), ids, out: real(rows * active) }, { count: rows * active, columns, active })
   add("scatterColumns", name, { x: normal(rows * active), ids, out: real(rows * columns) }, { count: rows * columns, columns, active })

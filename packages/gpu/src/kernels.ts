@@ -34,6 +34,7 @@ import { rmsNormGradient } from "./kernels/rmsNormGradient.ts"
 import { rmsNormGainGradient } from "./kernels/rmsNormGainGradient.ts"
 import { rope } from "./kernels/rope.ts"
 import { sinkShare } from "./kernels/sinkShare.ts"
+import { sliceIndices } from "./kernels/sliceIndices.ts"
 import { softmax } from "./kernels/softmax.ts"
 import { causalSoftmax } from "./kernels/causalSoftmax.ts"
 import { clampedSwiglu } from "./kernels/clampedSwiglu.ts"
@@ -116,6 +117,7 @@ export const kernels: ReadonlyMap<string, Kernel.Any> = new Map<string, Kernel.A
   combineWeightGradient,
   topK,
   gatherColumns,
+  sliceIndices,
   scatterColumns,
   prefixPool,
   prefixPoolGradient,

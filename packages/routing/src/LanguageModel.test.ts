@@ -83,7 +83,7 @@ describe("what a model computes", () => {
     expect(apart(await logitsOf(base, { adapter: lowRank, weights: Weights.rename(weights, names) }), await logitsOf(model, { router: Router.fixed([1]) }))).toBeLessThan(1e-12)
   })
   test("causality: under every router, later tokens and other sequences change nothing earlier", async () => {
-    for (const router of [Router.topK({ active: 2 }), Router.prefix({ active: 1, decay: 0.5 }), Router.prefixMlp({ active: 1, inner: 4, normalize: "whitened" }), Router.hash({ active: 1 }), Router.random({ active: 2 }), Router.phatgoose({ active: 1 }), Router.once(Router.prefixMlp({ active: 2, inner: 4 }), { layer: 1, before: [2] }), Router.prototypes({ active: 2, metric: "whitened" }), Router.likelihood({ decay: 0.9 })]) {
+    for (const router of [Router.topK({ active: 2 }), Router.prefix({ active: 1, decay: 0.5 }), Router.prefixMlp({ active: 1, inner: 4, normalize: "whitened" }), Router.hash({ active: 1 }), Router.random({ active: 2 }), Router.phatgoose({ active: 1 }), Router.once(Router.prefixMlp({ active: 2, inner: 4 }), { layer: 1, before: [2] }), Router.prototypes({ active: 2, metric: "whitened" }), Router.likelihood({ decay: 0.9 }), Router.likelihood({ active: 1, trial: 2 })]) {
       const model = mixture(router, lowRank), changed = text.map((id, row) => row >= 3 ? (id + 5) % base.vocabulary : id)
       expect((await logitsOf(model, { ids: changed })).slice(0, 3 * base.vocabulary)).toEqual((await logitsOf(model)).slice(0, 3 * base.vocabulary))
     }
@@ -152,6 +152,29 @@ describe("likelihood routers", () => {
     expect(found.weights.slice(0, experts)).toEqual(Array(experts).fill(1 / experts)) // nothing is known at the first token
     const last = Array.from({ length: experts }, (_, rank) => Math.exp(found.experts[(rows - 1) * experts + rank]!)), sum = last.reduce((a, b) => a + b)
     expect(apart(found.weights.slice(-experts), last.map((each) => each / sum))).toBeLessThan(1e-12)
+  })
+  test.each([1, 4, 9])("with a trial of %i of six tokens: the logits without one, then those of the last tried", async (trial) => {
+    const [whole, tried] = await Promise.all([model, mixture(Router.likelihood({ decay, temperature, active: 2, trial }), lowRank)].map((each) => run(each, (self) => {
+      const { decisions, logits } = LanguageModel.forward(self, ids)
+      return { scores: decisions[1]!.logits, experts: Op.affine(Op.gatherColumns(decisions[1]!.logits, decisions[1]!.experts), { scale: 1 }), logits }
+    })))
+    for (let row = 0; row < rows; row++) {
+      const from = row - row % tokens + Math.min(row % tokens, trial - 1)
+      expect(apart(tried!.scores.slice(row * experts, (row + 1) * experts), whole!.scores.slice(from * experts, (from + 1) * experts))).toBeLessThan(1e-12)
+      const best = whole!.scores.slice(from * experts, (from + 1) * experts).sort((a, b) => b - a)
+      expect(apart(tried!.experts.slice(row * 2, row * 2 + 2), best.slice(0, 2))).toBeLessThan(1e-12)
+    }
+  })
+  test("after the trial no loser is run: rows of all products, and of the experts' own", () => {
+    const counted = (router: Router.Router) => {
+      const self = Effect.runSync(LanguageModel.make(mixture(router, lowRank), { batch, tokens })), { steps } = Recording.record(() => LanguageModel.forward(self, ids).logits)
+      const sum = (kernel: string, at = 0) => steps.filter((step) => step.kernel === kernel && (at === 0 || step.params[0] === 1)).map(({ params }) => params[at]!).reduce((total, each) => total + each, 0)
+      return { losses: sum("crossEntropy"), grouped: sum("groupedMatmulNT"), dense: sum("matmulNT", 1) } // rows; of attention's products there are several at once
+    }
+    const whole = counted(Router.likelihood({ active: 2 })), tried = counted(Router.likelihood({ active: 2, trial: 2 })), none = counted(Router.topK({ active: 2 })), body = counted(Router.fixed([0]))
+    expect((tried.dense - body.dense) / (whole.dense - body.dense)).toBeCloseTo(2 / tokens, 12) // products of the experts alone
+    expect([whole.losses, tried.losses]).toEqual([experts * batch * tokens, experts * batch * 2])
+    expect([whole.grouped, tried.grouped]).toEqual([none.grouped, none.grouped]) // two visits of each row
   })
   test("the election itself trains nothing: gradients are those of fixed weights, and no step of the forced runs is repeated backwards", () => {
     const self = Effect.runSync(LanguageModel.make(model, { batch, tokens }))

@@ -7,7 +7,7 @@ import { Decoder, Device, type KeyValueCache, Op, type Storage, Tensor } from "@
 import { Effect, Option, Schema } from "effect"
 import type { Decision } from "./Decision.ts"
 import * as Expert from "./Expert.ts"
-import { likelihoods } from "./likelihoods.ts"
+import { likelihoods, type Part } from "./likelihoods.ts"
 import * as Mixture from "./Mixture.ts"
 import { pool } from "./pool.ts"
 import { belonging, route, type RouteOptions, told } from "./route.ts"
@@ -158,12 +158,12 @@ export const states = (self: LanguageModel, ids: Tensor.Tensor, options: Pass = 
     const shared = Expert.sharedIn(parameters, form, layer, model.activation)
     return shared === undefined ? output : Op.add(output, Mixture.shared(x, shared))
   }
-  const run = (feedForward: (x: Tensor.Tensor, layer: number) => Tensor.Tensor, tap?: Decoder.Tap) =>
-    Decoder.states(decoder, ids, { ...size, feedForward: (x, layer) => beside(x, layer, feedForward(x, layer)), tap })
+  const run = (feedForward: (x: Tensor.Tensor, layer: number) => Tensor.Tensor, tap?: Decoder.Tap, part?: Part) =>
+    Decoder.states(decoder, part?.ids ?? ids, { ...size, ...part === undefined ? {} : { tokens: part.tokens, positions: part.positions }, feedForward: (x, layer) => beside(x, layer, feedForward(x, layer)), tap })
   const byLikelihood = router.score.by === "likelihood" && Router.scored(router, form.experts)
   if (chunk !== undefined && byLikelihood) throw new Error("LanguageModel.states: a router by likelihood keeps no state to go on from: Generation.carried refuses it")
   const scores = byLikelihood && router.score.by === "likelihood"
-    ? likelihoods(ids, { ...size, ...router.score, experts: form.experts, predict: (expert) => Decoder.head(decoder, run((x, layer) => Mixture.alone(x, Expert.inLayer(parameters, form, layer, model.activation), expert))) })
+    ? likelihoods(ids, { ...size, ...router.score, positions: Decoder.positionsOf(decoder, size), experts: form.experts, predict: (expert, part) => Decoder.head(decoder, run((x, layer) => Mixture.alone(x, Expert.inLayer(parameters, form, layer, model.activation), expert), undefined, part)) })
     : undefined
   const opening = (x: Tensor.Tensor, layer: number, labels: Tensor.Tensor): Tensor.Tensor | undefined => {
     const gates = routerTensors(self, layer)["gates"]

@@ -121,9 +121,12 @@ export const prototypes = <const U extends Unit = { readonly of: "token" }>(opti
   unit: (options.unit ?? { of: "token" }) as U, score: { by: "distance", metric: options.metric ?? "euclidean", temperature: options.temperature ?? 1 },
   select: { keep: "top", active: options.active }, weight: options.weight ?? "softmaxKept"
 }) as const satisfies Router
-/** The experts that alone would have predicted the text so far best. Options: decay 1 (the whole text counts equally), temperature 1, active (all), weight "renorm". */
-export const likelihood = (options: { readonly decay?: number; readonly temperature?: number; readonly active?: number; readonly weight?: Weight } = {}) => ({
-  unit: { of: "token" }, score: { by: "likelihood", decay: options.decay ?? 1, temperature: options.temperature ?? 1 },
+/**
+ * The experts that alone would have predicted the text so far best. Options: decay 1 (the whole text counts equally), temperature 1, active (all), weight "renorm";
+ * trial, of how many tokens all experts are run and scored (all tokens): after them the `active` best stay, with their weights, and no other is run.
+ */
+export const likelihood = (options: { readonly decay?: number; readonly temperature?: number; readonly active?: number; readonly weight?: Weight; readonly trial?: number } = {}) => ({
+  unit: { of: "token" }, score: { by: "likelihood", decay: options.decay ?? 1, temperature: options.temperature ?? 1, ...options.trial === undefined ? {} : { trial: options.trial } },
   select: options.active === undefined ? { keep: "all" } : { keep: "top", active: options.active }, weight: options.weight ?? "renorm"
 }) as const satisfies Router
 /** The experts along whose strongest direction a token is longest. Options: temperature 1, unit token, weight "softmaxKept"; `Arrow.fit` gives the directions. */

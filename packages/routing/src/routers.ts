@@ -51,5 +51,7 @@ export const routers = {
   /** A small network over three pools of the text so far, from the mean of all of it to its last ten tokens. */
   prefixMlp: { router: Router.prefixMlp({ active: 2, inner: 8 }), paper: "after Kudugunta et al., Beyond distillation: task-level MoE, 2021, made causal, with a hidden layer" },
   /** Experts mixed by how well each predicted the text so far. */
-  branchTrainMerge: { router: Router.likelihood({ decay: 0.98 }), paper: "Li et al., Branch-Train-Merge, 2022; inside one model instead of over whole models" }
+  branchTrainMerge: { router: Router.likelihood({ decay: 0.98 }), paper: "Li et al., Branch-Train-Merge, 2022; inside one model instead of over whole models" },
+  /** The same over the first tokens, then the two best for the rest of the text. */
+  trial: { router: Router.likelihood({ active: 2, trial: 5 }), paper: "after Li et al., Branch-Train-Merge, 2022: an election that ends, so that losers are not paid for" }
 } as const satisfies Record<string, Named>
