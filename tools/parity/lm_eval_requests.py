@@ -3,11 +3,14 @@
     npx switchyard-eval --model DIR --tasks arc_challenge,piqa --data DATA --output_path OUT --log_samples
     python3 tools/parity/lm_eval_requests.py DIR OUT/<model>
 
+DIR may be a GGUF file, which transformers dequantises. The harness feeds as many tokens at once as our results say (`--max_length`).
+
 The last samples of each task are read. Prints, for each task: requests, the largest difference of a log-likelihood in nats and in parts of the bound (1e-3 nats or 1e-5 of it,
 whichever is larger), greedy answers that differ, documents whose accuracy differs, and how many of those are near-ties (their two best choices within 2e-3 nats).
-Exit code 1 where the bound is passed or an accuracy differs without a near-tie.
+Of whole texts also both byte perplexities. Exit code 1 where the bound is passed or an accuracy differs without a near-tie.
 """
 import json
+import math
 import os
 import pathlib
 import sys
@@ -17,10 +20,16 @@ import torch
 from lm_eval import __version__
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 torch.set_num_threads(1)
 folder, samples = sys.argv[1], pathlib.Path(sys.argv[2])
-model = HFLM(pretrained=folder, device="cpu", dtype="float32", batch_size=16)
+results = max(samples.glob("results_*.json"), key=lambda path: path.name)
+where = dict(pretrained=folder)
+if folder.endswith(".gguf"):
+    at, name = os.path.split(folder)
+    where = dict(pretrained=AutoModelForCausalLM.from_pretrained(at, gguf_file=name, dtype=torch.float32), tokenizer=AutoTokenizer.from_pretrained(at, gguf_file=name))
+model = HFLM(**where, device="cpu", dtype="float32", batch_size=1 if folder.endswith(".gguf") else 16, max_length=json.loads(results.read_text())["max_length"])
 latest = {path.name.rsplit("_", 1)[0]: path for path in sorted(samples.glob("samples_*.jsonl"), key=lambda path: path.name)}
 failed = False
 for task, path in latest.items():
@@ -44,6 +53,10 @@ for task, path in latest.items():
                 ties += sorted(theirs)[-1] - sorted(theirs)[-2] < 2e-3
         at += count
     failed |= relative > 1 or wrong > ties
+    if rolling:  # [log-likelihood, bytes] of each text
+        size = sum(row["byte_perplexity"][1] for row in rows)
+        theirs, ours = (math.exp(-sum(of) / size) for of in (answers, map(float, given)))
+        print(f"{task[8:]}: byte perplexity over {size} bytes: harness {theirs:.6f}, Switchyard {ours:.6f}, relative difference {abs(theirs - ours) / theirs:.2e}")
     print(f"{task[8:]}: {len(answers)} requests, largest difference {worst:.2e} nats, {relative:.3f} of the bound; greedy differs {greedy}; best choice differs {wrong}, of them near-ties {ties}")
 print("lm-eval", __version__, "torch", torch.__version__)
 sys.exit(int(failed))

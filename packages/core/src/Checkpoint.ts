@@ -18,6 +18,7 @@ import * as File from "./File.ts"
 import { FolderError } from "./FolderError.ts"
 import type { GgufError } from "./GgufHeader.ts"
 import { ggufModel } from "./ggufModel.ts"
+import { pathsOf as ggufPieces } from "./ggufPieces.ts"
 import * as hubCheckpoint from "./hubCheckpoint.ts"
 import { commitOf, neither } from "./hubFetch.ts"
 import * as Model from "./Model.ts"
@@ -228,6 +229,10 @@ const onHub = (at: string) => {
   const [id, revision = "main"] = at.split(/@(.*)/s) as [string, string?]
   return { id, revision }
 }
+const counted = (path: string): File.File | ReadonlyArray<File.File> => {
+  const pieces = path.endsWith(".gguf") ? ggufPieces(path).filter((piece) => existsSync(piece)) : []
+  return pieces.length > 1 ? pieces.map((piece) => File.file(piece)) : File.file(path)
+}
 const reader: hubCheckpoint.Reader = { calls: "Checkpoint", open, headerOf }
 
 const loader = <F extends Form>(name: string, form: F, output: Artifact.Artifact<Checkpoint<F>>) => {
@@ -238,8 +243,8 @@ const loader = <F extends Form>(name: string, form: F, output: Artifact.Artifact
     inputs: [],
     options: Schema.Struct({ at: Name }),
     output,
-    // a path counts by what lies there, an id by its commit
-    counted: ({ at }) => ({ at: typeof at === "string" && isHere(at) ? File.file(at) : at }),
+    // a path counts by what lies there, all pieces of a split file too; an id by its commit
+    counted: ({ at }) => isHere(at) ? { at: counted(folderOf(at)) } : { at },
     outside: ({ at }) => {
       if (typeof at !== "string" || isHere(at)) return Effect.succeed({})
       const { id, revision } = onHub(at)

@@ -141,7 +141,7 @@ export const make = <
   readonly options: S
   readonly output: T
   readonly sides?: X
-  readonly counted?: (options: S["Encoded"]) => NoInfer<S["Encoded"]>
+  readonly counted?: (options: S["Encoded"]) => unknown
   readonly outside?: (options: S["Type"]) => Effect.Effect<Readonly<Record<string, string>>, HubError | FileError>
   readonly describe: (headers: Inputs<I, O, true>, options: S["Type"]) => Generator<P, NoInfer<Described<Made<T, I>, X>>, never>
   readonly run: (inputs: Inputs<I, O, false>, options: S["Type"], context: Context) => Generator<Y, NoInfer<Returned<Made<T, I>, X>>, never>

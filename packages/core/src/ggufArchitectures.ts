@@ -19,6 +19,10 @@ export interface Architecture {
   readonly keys: Readonly<Record<string, string>>
   /** Keys whose value is already told by another; it must be that one's. */
   readonly repeated: Readonly<Record<string, string>>
+  /** Several tensors of ours in one, rows after rows. */
+  readonly packed?: Family["packed"]
+  /** The key of config.json for the part of a head that rotates, where `rope.dimension_count` says it in numbers. */
+  readonly rotated?: string
   /** What every file of the architecture means without saying it, as keys of config.json. */
   readonly meant?: Readonly<Record<string, Plain>>
 }
@@ -83,4 +87,29 @@ const olmoe: Architecture = {
 }
 const qwen3moe: Architecture = { ...olmoe, name: "qwen3moe", mixture: "qwen3_moe", keys: { ...olmoe.keys, "expert_feed_forward_length": "moe_intermediate_size" }, meant: { norm_topk_prob: true } }
 
-export const architectures: ReadonlyArray<Architecture> = [llama, qwen2, qwen3, olmoe, qwen3moe]
+const sharedExpert: Family["names"] = [
+  ["layers.{l}.shared.gate", "blk.{l}.ffn_gate_shexp.weight"],
+  ["layers.{l}.shared.up", "blk.{l}.ffn_up_shexp.weight"],
+  ["layers.{l}.shared.down", "blk.{l}.ffn_down_shexp.weight"],
+  ["layers.{l}.shared.router", "blk.{l}.ffn_gate_inp_shexp.weight"]
+]
+const qwen2moe: Architecture = {
+  ...qwen3moe, name: "qwen2moe", mixture: "qwen2_moe", names: [...decoder, ...biases, ...experts, ...sharedExpert], meant: { norm_topk_prob: false },
+  keys: { ...qwen3moe.keys, "expert_shared_feed_forward_length": "shared_expert_intermediate_size" }
+}
+
+/** llama.cpp leaves out the rotation of every fourth layer of every such file. */
+const smollm3: Architecture = { ...qwen2, name: "smollm3", dense: "smollm3", interleaved: true, names: decoder, meant: { no_rope_layer_interval: 4 } }
+
+/** Query, key and value in one matrix, gate and up in another. The part of a head that rotates is `rope.dimension_count`. */
+const { "rope.dimension_count": ___, ...withoutRotated } = llama.repeated
+const phi3: Architecture = {
+  ...qwen2, name: "phi3", dense: "phi3", names: decoder.filter(([name]) => !/\.(query|key|value|gate|up)$/.test(name)),
+  packed: [
+    { file: "blk.{l}.attn_qkv.weight", of: ["layers.{l}.attention.query", "layers.{l}.attention.key", "layers.{l}.attention.value"] },
+    { file: "blk.{l}.ffn_up.weight", of: ["layers.{l}.feedForward.gate", "layers.{l}.feedForward.up"] }
+  ],
+  keys: { ...denseKeys, "attention.sliding_window": "sliding_window", "rope.scaling.original_context_length": "original_max_position_embeddings" }, repeated: withoutRotated, rotated: "partial_rotary_factor"
+}
+
+export const architectures: ReadonlyArray<Architecture> = [llama, qwen2, qwen3, smollm3, phi3, olmoe, qwen2moe, qwen3moe]

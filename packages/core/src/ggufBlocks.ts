@@ -61,6 +61,53 @@ const sixBits: Decode = (bytes, at, out, to) => {
   }
 }
 
+/** 256 values of two bits in sixteen groups, with four bits each of scale and minimum. */
+const twoBits: Decode = (bytes, at, out, to) => {
+  const d = half(bytes, at + 80), m = half(bytes, at + 82)
+  for (let i = 0; i < 256; i++) {
+    const group = bytes[at + (i >> 4)]!, quant = bytes[at + 16 + (i >> 7) * 32 + (i & 31)]! >> (i >> 5 & 3) * 2 & 3
+    out[to + i] = d * (group & 15) * quant - m * (group >> 4)
+  }
+}
+
+/** 256 values of three bits, the highest of which stands apart and counts −4 where it is not set, in sixteen groups with six bits of scale. */
+const threeBits: Decode = (bytes, at, out, to) => {
+  const d = half(bytes, at + 108), scales = at + 96
+  for (let i = 0; i < 256; i++) {
+    const j = i >> 4, scale = (bytes[scales + (j & 7)]! >> (j >> 3) * 4 & 15 | (bytes[scales + 8 + (j & 3)]! >> (j >> 2) * 2 & 3) << 4) - 32
+    const low = bytes[at + 32 + (i >> 7) * 32 + (i & 31)]! >> (i >> 5 & 3) * 2 & 3, high = bytes[at + (i & 31)]! >> (i >> 5) & 1
+    out[to + i] = d * scale * (low - (high === 1 ? 0 : 4))
+  }
+}
+
+/** The sixteen values of a non-linear nibble, and those of a float of four bits (E2M1), doubled. */
+const nonLinear = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], fourBitFloats = [0, 1, 2, 3, 4, 6, 8, 12, -0, -1, -2, -3, -4, -6, -8, -12]
+/** 32 values by their nibbles: low ones first, then high ones. */
+const looked = (bytes: Uint8Array, at: number, values: ReadonlyArray<number>, scale: number, out: Float32Array, to: number): void => {
+  for (let i = 0; i < 32; i++) out[to + i] = scale * values[i < 16 ? bytes[at + i]! & 15 : bytes[at + i - 16]! >> 4]!
+}
+
+/** 256 values by non-linear nibbles, in eight groups with six bits of scale. */
+const nonLinearGroups: Decode = (bytes, at, out, to) => {
+  const d = half(bytes, at), high = bytes[at + 2]! | bytes[at + 3]! << 8
+  for (let j = 0; j < 8; j++) looked(bytes, at + 8 + 16 * j, nonLinear, d * ((bytes[at + 4 + (j >> 1)]! >> (j & 1) * 4 & 15 | (high >> 2 * j & 3) << 4) - 32), out, to + 32 * j)
+}
+
+/** 256 values of −1, 0 and 1, as digits to base three: five to a byte, the last sixteen four to a byte. */
+const threes: Decode = (bytes, at, out, to) => {
+  const d = half(bytes, at + 52)
+  for (let i = 0; i < 256; i++) {
+    const [from, digit] = i < 160 ? [i & 31, i >> 5] : i < 240 ? [32 + (i & 15), (i - 160) >> 4] : [48 + (i & 3), (i - 240) >> 2]
+    out[to + i] = d * (((bytes[at + from]! * 3 ** digit & 255) * 3 >> 8) - 1)
+  }
+}
+
+/** The same in two bits each. */
+const pairs: Decode = (bytes, at, out, to) => {
+  const d = half(bytes, at + 64)
+  for (let i = 0; i < 256; i++) out[to + i] = d * ((bytes[at + (i >> 7) * 32 + (i & 31)]! >> (i >> 5 & 3) * 2 & 3) - 1)
+}
+
 /** Every type that is read. */
 export const blockTypes: ReadonlyArray<BlockType> = [
   { id: 0, name: "F32", values: 1, bytes: 4, dtype: "F32" },
@@ -76,15 +123,23 @@ export const blockTypes: ReadonlyArray<BlockType> = [
       for (let i = 0; i < 32; i++) out[to + i] = d * (bytes[at + 2 + i]! << 24 >> 24)
     }
   },
+  { id: 10, name: "Q2_K", values: 256, bytes: 84, dtype: "F32", decode: twoBits },
+  { id: 11, name: "Q3_K", values: 256, bytes: 110, dtype: "F32", decode: threeBits },
   { id: 12, name: "Q4_K", values: 256, bytes: 144, dtype: "F32", decode: (bytes, at, out, to) => groups(bytes, at, undefined, at + 16, out, to) },
   { id: 13, name: "Q5_K", values: 256, bytes: 176, dtype: "F32", decode: (bytes, at, out, to) => groups(bytes, at, at + 16, at + 48, out, to) },
-  { id: 14, name: "Q6_K", values: 256, bytes: 210, dtype: "F32", decode: sixBits }
+  { id: 14, name: "Q6_K", values: 256, bytes: 210, dtype: "F32", decode: sixBits },
+  { id: 20, name: "IQ4_NL", values: 32, bytes: 18, dtype: "F32", decode: (bytes, at, out, to) => looked(bytes, at + 2, nonLinear, half(bytes, at), out, to) },
+  { id: 23, name: "IQ4_XS", values: 256, bytes: 136, dtype: "F32", decode: nonLinearGroups },
+  { id: 34, name: "TQ1_0", values: 256, bytes: 54, dtype: "F32", decode: threes },
+  { id: 35, name: "TQ2_0", values: 256, bytes: 66, dtype: "F32", decode: pairs },
+  // the scale is a power of two alone; the table is doubled, so half of it is taken
+  { id: 39, name: "MXFP4", values: 32, bytes: 17, dtype: "F32", decode: (bytes, at, out, to) => looked(bytes, at + 1, fourBitFloats, 2 ** (bytes[at]! - 128), out, to) }
 ]
 
 /** Types of the format that are not read, for messages. */
 export const otherTypes: Readonly<Record<number, string>> = {
-  9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS",
-  24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4"
+  9: "Q8_1", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 21: "IQ3_S", 22: "IQ2_S", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M",
+  40: "NVFP4"
 }
 
 /** Writes the f32 values of whole blocks into `out`. Shapes: bytes [blocks · type.bytes], out [blocks · type.values]. Fails: dies when they disagree. */

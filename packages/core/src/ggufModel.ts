@@ -5,9 +5,9 @@
 import { Effect } from "effect"
 import { bindTensors, type TensorMismatch } from "./bindTensors.ts"
 import * as Family from "./Family.ts"
-import * as Gguf from "./Gguf.ts"
 import { type Architecture, architectures } from "./ggufArchitectures.ts"
 import { GgufError, type Header } from "./GgufHeader.ts"
+import * as ggufPieces from "./ggufPieces.ts"
 import { ropeScalingOf } from "./ggufRope.ts"
 import { ggufTokenizer } from "./ggufTokenizer.ts"
 import type * as Model from "./Model.ts"
@@ -39,8 +39,6 @@ const configOf = (file: string, { metadata, tensors }: Header): readonly [Archit
   if (row === undefined) {
     return fail("general.architecture", `${JSON.stringify(name.slice(0, 60))} is not known; the nearest is ${Weights.nearest(name.slice(0, 60), architectures.map((one) => one.name))}`, "open the model's folder from the Hub, or add a row to ggufArchitectures.ts")
   }
-  const pieces = metadata.get("split.count")
-  if (pieces !== undefined && pieces !== 1 && pieces !== 0) fail("split.count", `it is a piece of ${String(pieces).slice(0, 20)}`, "join the pieces with llama.cpp's llama-gguf-split --merge")
   const embedding = tensors.get("token_embd.weight")
   if (embedding === undefined) return fail("tensor \"token_embd.weight\"", `it is missing${tensors.size === 0 ? ": the file holds a vocabulary only" : ""}`, "use a file that holds the whole model")
 
@@ -57,13 +55,14 @@ const configOf = (file: string, { metadata, tensors }: Header): readonly [Archit
     if (!key.startsWith(`${name}.`)) continue
     const short = key.slice(name.length + 1), meaning = Object.hasOwn(row.keys, short) ? row.keys[short] : undefined
     if (meaning !== undefined) { if (mixture || !short.startsWith("expert_")) config[meaning] = number(key) }
-    else if (short === "rope.scaling.type" || short === "rope.scaling.factor") continue
+    else if (short === "rope.scaling.type" || short === "rope.scaling.factor" || (row.rotated !== undefined && short === "rope.dimension_count")) continue
     else if (!Object.hasOwn(row.repeated, short)) fail(key, "it is not understood, and may change what the model computes", `open the model's folder from the Hub; understood are ${Object.keys(row.keys).join(", ")}`)
   }
   for (const key of ["embedding_length", "block_count", "attention.head_count", "attention.layer_norm_rms_epsilon"]) number(`${name}.${key}`)
   config["num_key_value_heads"] ??= config["num_attention_heads"]! // what llama.cpp takes missing keys to mean
   config["rope_theta"] ??= 10_000
   config["head_dim"] ??= (config["hidden_size"] as number) / (config["num_attention_heads"] as number)
+  if (row.rotated !== undefined && metadata.has(`${name}.rope.dimension_count`)) config[row.rotated] = number(`${name}.rope.dimension_count`) / (config["head_dim"] as number)
   for (const [short, key] of Object.entries(row.repeated)) {
     const given = metadata.has(`${name}.${short}`) ? number(`${name}.${short}`) : undefined
     if (given !== undefined && given !== config[key]) fail(`${name}.${short}`, `${given} contradicts ${String(config[key])}, the ${key.replace("_", " ")} that the rest of the file gives`, "convert the model again")
@@ -110,6 +109,14 @@ const parted = (stored: Weights.Weights, headSize: number, isRotated: (name: str
     })
   })
 
+/** The direction of a shared expert's gate, [1, hidden] of ours, stands in some files as a vector. */
+const asRow = (stored: Weights.Weights): Weights.Weights => {
+  const isVector = (name: string, shape: ReadonlyArray<number>) => name.endsWith(".ffn_gate_inp_shexp.weight") && shape.length === 1
+  if (![...stored.infos].some(([name, { shape }]) => isVector(name, shape))) return stored
+  const infos = new Map([...stored.infos].map(([name, info]) => [name, isVector(name, info.shape) ? { ...info, shape: [1, ...info.shape] } : info]))
+  return Weights.make(infos, (name, rows) => isVector(name, stored.infos.get(name)!.shape) ? Effect.map(stored.read(name), (values) => rows.from === rows.to ? values.subarray(0, 0) : values) : stored.read(name, rows))
+}
+
 const asGgufError = (file: string, { misshapen, missing, unexpected }: TensorMismatch): GgufError => {
   const list = (what: string, names: ReadonlyArray<string>) => names.length === 0 ? [] : [`${names.length} ${what}: ${names.slice(0, 6).join(", ")}${names.length > 6 ? ", …" : ""}`]
   return new GgufError({ file, key: "tensors", problem: [...list("missing", missing), ...list("unexpected", unexpected), ...list("misshapen", misshapen)].join("; "), remedy: "fetch or convert the file again; a tensor that this architecture should have needs a row in ggufArchitectures.ts" })
@@ -121,11 +128,11 @@ const asGgufError = (file: string, { misshapen, missing, unexpected }: TensorMis
  */
 export const ggufModel = (path: string, { families = Family.families, tokenizer: given }: { readonly families?: Family.Table; readonly tokenizer?: Tokenizer.Tokenizer | undefined } = {}): Effect.Effect<GgufModel, GgufError | Family.ConfigError | Family.UnknownFamily | Tokenizer.TokenizerError> =>
   Effect.gen(function*() {
-    const { header, weights: stored } = yield* Gguf.open(path)
+    const { header, weights: stored } = yield* ggufPieces.open(path)
     const [row, config] = yield* Effect.try({ try: () => configOf(path, header), catch: (error) => { if (error instanceof GgufError) return error; throw error } })
     const read = yield* Family.readConfig(path, config, families), model = yield* rescaled(path, header, stored, read), family = Family.find(model.family, families)!
-    const layout: Family.Family = { ...family, names: row.names, alternatives: row.alternatives, recomputed: [ropeTensor] }
+    const layout: Family.Family = { ...family, names: row.names, alternatives: row.alternatives, ...row.packed === undefined ? {} : { packed: row.packed }, recomputed: [ropeTensor] }
     const isRotated = (name: string) => row.interleaved && /^layers\.\d+\.attention\.(?:query|key)$/.test(Family.toCanonical(layout, name) ?? "")
-    const weights = yield* Effect.catchTag(bindTensors(path, layout, model, parted(stored, model.headSize, isRotated)), "TensorMismatch", (mismatch) => Effect.fail(asGgufError(path, mismatch)))
+    const weights = yield* Effect.catchTag(bindTensors(path, layout, model, parted(asRow(stored), model.headSize, isRotated)), "TensorMismatch", (mismatch) => Effect.fail(asGgufError(path, mismatch)))
     return { model, weights, tokenizer: given ?? (yield* ggufTokenizer(path, header)) }
   })

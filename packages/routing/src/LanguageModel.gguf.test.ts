@@ -34,7 +34,7 @@ const said = ({ attention, ...model }: Model.Model) => {
 }
 const ids = [3, 1, 4, 15, 9, 2, 6, 5, 23, 8, 0, 17]
 
-test.each(["llama", "llama-llama3", "mixtral", "olmoe", "qwen2", "qwen3", "qwen3-moe"])("%s: the model, every tensor bit for bit and the logits are those of the safetensors folder", async (name) => {
+test.each(["llama", "llama-llama3", "mixtral", "olmoe", "phi3", "qwen2", "qwen2-moe", "qwen3", "qwen3-moe"])("%s: the model, every tensor bit for bit and the logits are those of the safetensors folder", async (name) => {
   const [gguf, folder] = [await file(name), await Effect.runPromise(Checkpoint.open(join(root, "families", name)))]
   expect(said(gguf.model)).toEqual(said(folder.model))
   expect([...gguf.weights.infos]).toEqual([...folder.weights.infos])
@@ -69,4 +69,16 @@ test("written as safetensors and opened again, a GGUF model has the same values,
   } finally {
     await rm(folder, { recursive: true, force: true })
   }
+})
+
+test("SmolLM3: every tensor bit for bit; llama.cpp leaves out the rotation of every fourth layer, whatever the file was made of", async () => {
+  const [gguf, folder] = [await file("smollm3"), await Effect.runPromise(Checkpoint.open(join(root, "families", "smollm3")))]
+  expect([gguf.model.family, gguf.model.attention?.noRope]).toEqual(["smollm3", [3]])
+  for (const tensor of folder.weights.infos.keys()) expect(await Effect.runPromise(gguf.weights.read(tensor))).toEqual(await Effect.runPromise(folder.weights.read(tensor)))
+})
+
+test("a model in three pieces, by the first one's path: the whole one's header and tensors", async () => {
+  const [whole, split] = [await file("llama"), await file("split-00001-of-00003")]
+  expect([split.header, [...split.weights.infos].sort()]).toEqual([whole.header, [...whole.weights.infos].sort()])
+  for (const tensor of whole.weights.infos.keys()) expect(await Effect.runPromise(split.weights.read(tensor))).toEqual(await Effect.runPromise(whole.weights.read(tensor)))
 })
