@@ -52,7 +52,7 @@ describe("Router as data", () => {
 describe("what is inferred", () => {
   test("active experts", () => {
     expect(Object.entries(routers).map(([name, { router }]) => [name, Router.active(router, 8)])).toEqual([
-      ["mixtral", 2], ["switch", 1], ["gshard", 2], ["switchCapacity", 1], ["gshardCapacity", 2], ["deepSeekMoE", 3], ["deepSeekV3", 2], ["deepSeekV2", 2], ["soft", 8], ["xMoE", 1], ["moirai", 2], ["prefixPrototypes", 2], ["arrow", 2], ["phatgoose", 2], ["nexus", 1], ["hash", 1], ["random", 2], ["prefix", 2], ["prefixMlp", 2], ["branchTrainMerge", 8], ["trial", 2]
+      ["mixtral", 2], ["switch", 1], ["gshard", 2], ["switchCapacity", 1], ["gshardCapacity", 2], ["deepSeekMoE", 3], ["deepSeekV3", 2], ["deepSeekV2", 2], ["gptOss", 2], ["soft", 8], ["xMoE", 1], ["moirai", 2], ["prefixPrototypes", 2], ["arrow", 2], ["phatgoose", 2], ["nexus", 1], ["hash", 1], ["random", 2], ["prefix", 2], ["prefixMlp", 2], ["branchTrainMerge", 8], ["trial", 2]
     ])
     expect(Router.active({ ...Router.all(), select: { union: [{ fixed: [1] }, { keep: "all" }] } }, 8)).toBe(8)
     expect(Router.active({ ...Router.all(), select: { union: [{ keep: "top", active: 2 }, { union: [{ fixed: [1] }, { fixed: [1, 3] }] }] } }, 8)).toBe(4)
