@@ -118,6 +118,8 @@ const single: Readonly<Record<string, Recipe>> = {
   gsm8k: {
     version: 3.0, output: "generate_until", split: "test", examples: { split: "train", sampler: { by: "random", spare: false } }, numFewShot: 5,
     text: (row) => `Question: ${text(row, "question")}\nAnswer:`, target: (row) => text(row, "answer"),
+    until: ["Question:", "</s>", "<|im_end|>"], ignore: [/,/g, /\$/g, /[^]*#### /g, /\.(?=\n?$)/g], // Python's $ also stands before a line's end that ends the text
+    filters: [{ name: "strict-match", pattern: /#### (-?[0-9.,]+)/g, select: 0 }, { name: "flexible-extract", pattern: /(-?[$0-9.,]{2,})|(-?[0-9]+)/g, select: -1 }],
     metrics: ["exact_match"]
   }
 }

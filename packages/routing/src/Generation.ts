@@ -5,7 +5,7 @@
  * A router that cannot go on this way is refused by name, never run differently.
  */
 import { type Checkpoint, Family, StrictJson } from "@switchyard/core"
-import { Decoder, Device, Generator, KeyValueCache, Op, Tensor } from "@switchyard/gpu"
+import { Decoder, Device, Generator, KeyValueCache, Op, type Storage, Tensor } from "@switchyard/gpu"
 import { Effect, type Scope } from "effect"
 import * as LanguageModel from "./LanguageModel.ts"
 import * as Router from "./Router.ts"
@@ -15,6 +15,8 @@ export interface Options {
   readonly batch?: number
   readonly window?: number
   readonly cache?: boolean
+  /** How weights lie on the device, f32 unless given. */
+  readonly storage?: Storage.Storage | undefined
   readonly router?: Router.Router
   /** Tokens of each row that a prompt's pass takes at most. */
   readonly chunk?: number
@@ -73,9 +75,9 @@ export const stopIds = (checkpoint: Checkpoint.Any): Effect.Effect<ReadonlyArray
 
 /** A checkpoint loaded on the device there is, ready to generate for as long as the scope lasts. Fails: as `make` and as loading a model does. */
 export const open = Effect.fn("Generation.open")(function*(checkpoint: Checkpoint.Any, options: Options = {}) {
-  const { batch = 1, router, window = Math.min(checkpoint.model.contextLength, 2048) } = options
+  const { batch = 1, router, storage, window = Math.min(checkpoint.model.contextLength, 2048) } = options
   const device = yield* Device.Device, arena = yield* device.arena
-  const self = yield* LanguageModel.make(checkpoint.model, { batch, tokens: window, split: options.cache === false ? 1 : device.replicas, ...router === undefined ? {} : { router } })
+  const self = yield* LanguageModel.make(checkpoint.model, { batch, tokens: window, storage, split: options.cache === false ? 1 : device.replicas, ...router === undefined ? {} : { router } })
   yield* LanguageModel.load(arena, self, checkpoint.weights)
   return yield* make(arena, self, { ...options, batch, window, replicas: device.replicas })
 })

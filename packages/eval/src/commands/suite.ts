@@ -36,6 +36,14 @@ const number = (flag: string, given: Option.Option<string>, least: number): Effe
   onSome: (text) => Number.isFinite(Number(text)) && Number(text) >= least ? Effect.succeed(Number(text)) : refuse(`--${flag} must be a number of ${least} or more, got ${text}`, "Correct it")
 })
 
+/** What `--gen_kwargs` says of max_gen_toks; anything but greedy is refused. */
+const generationOf = (given: Option.Option<string>): Effect.Effect<Option.Option<string>, TargetError> => Effect.gen(function*() {
+  const said = new Map(Option.getOrElse(given, () => "").split(",").filter((part) => part !== "").map((part) => part.split("=", 2) as [string, string]))
+  const other = [...said].find(([name, value]) => name !== "max_gen_toks" && !(name === "do_sample" && /^false$/i.test(value)) && !(name === "temperature" && Number(value) === 0))
+  if (other !== undefined) return yield* refuse(`--gen_kwargs ${other.join("=")}: answers are generated greedily`, "Say max_gen_toks=N only")
+  return Option.fromUndefinedOr(said.get("max_gen_toks"))
+})
+
 const flags = {
   model: optional("model", "M", "NAME", "the model, dense or mixture: its folder, a .gguf file, or org/name@revision of the Hub; or hf, with --model_args"),
   modelArgs: optional("model_args", "a", "ARGS", "pretrained=NAME,revision=REVISION, as lm-eval takes them; nothing else in it counts"),
@@ -49,6 +57,7 @@ const flags = {
   samples: Flag.Boolean("log_samples").pipe(Flag.withAlias("s"), Flag.withDefault(false), Flag.withDescription("write every document with its answers too")),
   seed: optional("seed", undefined, "N", "of the examples' choice: one number, or the harness's four of which the last counts; 1234"),
   iterations: optional("bootstrap_iters", undefined, "N", "of standard errors of perplexities; 100000"),
+  generation: optional("gen_kwargs", undefined, "ARGS", "max_gen_toks=N: tokens that a generated answer may have (256)"),
   bos: optional("bos_policy", undefined, "POLICY", "special tokens around texts: tokenizer (as its files say), never, always"),
   maximum: optional("max_length", undefined, "N", "tokens fed at once; the model's context"),
   storage,
@@ -64,8 +73,8 @@ export const command = Command.make(name, flags, (given) => Effect.gen(function*
   if (!isPolicy(policy)) return yield* refuse(`--bos_policy ${policy} is none`, "Say tokenizer, never or always")
   const batch = given.batch === "auto" || given.batch.startsWith("auto:") ? "auto" : Number(given.batch)
   if (batch !== "auto" && !(Number.isInteger(batch) && batch > 0)) return yield* refuse(`--batch_size must be auto or a whole number, got ${given.batch}`, "Correct it")
-  const maximum = yield* number("max_length", given.maximum, 1)
-  const shared = { model: modelName(folder), batch, ...stored(given.storage), ...policy === undefined ? {} : { bosPolicy: policy }, ...maximum === undefined ? {} : { maximum } } as const
+  const maximum = yield* number("max_length", given.maximum, 1), maximumGenerated = yield* number("gen_kwargs max_gen_toks", yield* generationOf(given.generation), 1)
+  const shared = { model: modelName(folder), batch, ...stored(given.storage), ...policy === undefined ? {} : { bosPolicy: policy }, ...maximum === undefined ? {} : { maximum }, ...maximumGenerated === undefined ? {} : { maximumGenerated: Math.trunc(maximumGenerated) } } as const
   const listen = (done: number, total: number) => { if (process.stderr.isTTY) process.stderr.write(`\r${done} of ${total} requests${done === total ? "\n" : ""}`) }
   const on = <A, E, R>(work: Effect.Effect<A, E, R>) => work.pipe(Effect.provide(Device.byName(deviceOf(given.device))), Effect.provideService(Progress, { listen }), Effect.provideService(References.LogToStderr, true))
 

@@ -18,10 +18,14 @@ export interface FinishedLog {
 /** What answers depend on, hashed. */
 export const keyOf = (facts: { readonly model: string; readonly bosPolicy: string; readonly prefix: number; readonly maximum: number; readonly storage?: string }, requests: ReadonlyArray<ReadonlyArray<string>>): string => Key.of([facts.model, facts.bosPolicy, facts.prefix, facts.maximum, requests, ...facts.storage === undefined ? [] : [facts.storage]])
 
+/** A text as an answer. */
+export const generated = (text: string): Answer => ({ logLikelihood: 0, isGreedy: false, text })
+
 const entry = (line: string): readonly [string, ReadonlyArray<Answer>] | undefined => {
   try {
-    const { answers, key } = JSON.parse(line) as { readonly key?: unknown; readonly answers?: ReadonlyArray<readonly [unknown, unknown]> }
+    const { answers, key } = JSON.parse(line) as { readonly key?: unknown; readonly answers?: ReadonlyArray<ReadonlyArray<unknown>> }
     if (typeof key !== "string" || !Array.isArray(answers)) return undefined
+    if (answers.length === 1 && answers[0]!.length === 1 && typeof answers[0]![0] === "string") return [key, [generated(answers[0]![0])]]
     if (!answers.every(([sum, greedy]) => typeof sum === "number" && typeof greedy === "boolean")) return undefined
     return [key, answers.map(([logLikelihood, isGreedy]) => ({ logLikelihood: logLikelihood as number, isGreedy: isGreedy as boolean }))]
   } catch { return undefined } // the line that a crash cut short
@@ -36,7 +40,7 @@ export const open = (path: string): Effect.Effect<FinishedLog, File.FileError> =
     find: (key) => known.get(key),
     append: (entries) => entries.length === 0 ? Effect.void : File.attempt("write", path, async () => {
       await mkdir(dirname(path), { recursive: true })
-      const lines = entries.map(({ answers, document, key, task }) => `${JSON.stringify({ key, task, document, answers: answers.map(({ isGreedy, logLikelihood }) => [logLikelihood, isGreedy]) })}\n`).join("")
+      const lines = entries.map(({ answers, document, key, task }) => `${JSON.stringify({ key, task, document, answers: answers.map(({ isGreedy, logLikelihood, text }) => text === undefined ? [logLikelihood, isGreedy] : [text]) })}\n`).join("")
       await appendFile(path, torn ? `\n${lines}` : lines)
       torn = false
       for (const { answers, key } of entries) known.set(key, answers)

@@ -4,6 +4,7 @@
  */
 import { Schema } from "effect"
 import type { Name } from "./aggregate.ts"
+import type { Filter } from "./extractAnswer.ts"
 import type { Sampler } from "./fewShot.ts"
 
 /** One document: a row of the data set, in the columns that it has on the Hub. */
@@ -58,6 +59,12 @@ export interface Generate extends Shared {
   readonly output: "generate_until"
   readonly text: (row: Row) => string
   readonly target: (row: Row) => string
+  /** Texts that end an answer; the tokenizer's end-of-text token does too. */
+  readonly until: ReadonlyArray<string>
+  /** Each takes an answer of the text, and is a line of the results. */
+  readonly filters: ReadonlyArray<Filter>
+  /** Cut out of answer and target before they are compared. */
+  readonly ignore: ReadonlyArray<RegExp>
 }
 export type Recipe = MultipleChoice | LogLikelihood | Rolling | Generate
 

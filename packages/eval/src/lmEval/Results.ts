@@ -1,9 +1,10 @@
 /**
  * What a suite found, in lm-evaluation-harness's result file: its keys, its order. What it has no key for stands under `switchyard`.
  */
-import { aggregate, metrics, type Name, type Value } from "./aggregate.ts"
+import { aggregate, metrics, type Value } from "./aggregate.ts"
 import type { Group } from "../tasks.ts"
 import type { Recipe } from "./Recipe.ts"
+import { figuresOf } from "./requests.ts"
 import { pooledStandardError, standardError, weightedBySize } from "./standardError.ts"
 
 /** The harness whose numbers these are. */
@@ -28,14 +29,14 @@ export interface Scored {
   readonly shots: number
   readonly original: number
   readonly file: string
-  readonly values: ReadonlyArray<Readonly<Partial<Record<Name, Value>>>>
+  readonly values: ReadonlyArray<Readonly<Record<string, Value>>>
 }
 
 const taskFigures = ({ recipe, task, values }: Scored, iterations: number): Figures => ({
   name: task, alias: recipe.alias ?? task, sample_len: values.length,
-  ...Object.fromEntries(recipe.metrics.flatMap((name) => {
-    const all = values.map((value) => value[name]!)
-    return [[`${name},none`, aggregate(name, all)], [`${name}_stderr,none`, standardError(name, all, iterations)]]
+  ...Object.fromEntries(figuresOf(recipe).flatMap(({ filter, key, metric }) => {
+    const all = values.map((value) => value[key]!)
+    return [[`${metric},${filter}`, aggregate(metric, all)], [`${metric}_stderr,${filter}`, standardError(metric, all, iterations)]]
   }))
 })
 
@@ -44,6 +45,7 @@ const sorted = <A>(record: Readonly<Record<string, A>>): Readonly<Record<string,
 const configOf = ({ file, recipe, shots, task }: Scored) => ({
   task, ...recipe.alias === undefined ? {} : { task_alias: recipe.alias }, dataset_path: file, test_split: recipe.split, fewshot_split: recipe.examples.split, output_type: recipe.output, description: recipe.description ?? "",
   target_delimiter: " ", fewshot_delimiter: "\n\n", num_fewshot: shots, metric_list: recipe.metrics.map((metric) => ({ metric, aggregation: metrics[metric].aggregation, higher_is_better: metrics[metric].higherIsBetter })),
+  ...recipe.output === "generate_until" ? { generation_kwargs: { until: recipe.until, do_sample: false, temperature: 0 }, filter_list: recipe.filters.map(({ name, pattern, select }) => ({ name, filter: [{ function: "regex", group_select: select, regex_pattern: pattern.source }, { function: "take_first" }] })) } : {},
   repeats: 1, metadata: { version: recipe.version }
 })
 

@@ -12,10 +12,11 @@ import { defaultSeed } from "./fewShot.ts"
 import * as FinishedLog from "./FinishedLog.ts"
 import type { Answer } from "./judgeChoices.ts"
 import { Progress } from "./Progress.ts"
+import { defaultGenerated, generateTexts } from "./generateTexts.ts"
 import * as PythonText from "./PythonText.ts"
 import { readRows } from "./readRows.ts"
 import { type Recipe, TaskError } from "./Recipe.ts"
-import { ask, type Asked, valuesOf } from "./requests.ts"
+import { ask, type Asked, filteredOf, valuesOf } from "./requests.ts"
 import * as Results from "./Results.ts"
 import * as Scorer from "./Scorer.ts"
 
@@ -35,6 +36,8 @@ export interface Options {
   readonly maximum?: number
   /** How weights lie on the device, f32 unless given. */
   readonly storage?: Storage.Storage | undefined
+  /** Tokens that an answer may have; 256 unless given. */
+  readonly maximumGenerated?: number
   readonly seed?: number
   /** Of a bootstrap; 0 gives no standard errors at all. */
   readonly iterations?: number
@@ -64,7 +67,6 @@ interface Prepared { readonly task: string; readonly recipe: Recipe; readonly sh
 
 const prepare = (task: string, { data, limit, seed = defaultSeed, shots: given }: Options): Effect.Effect<Prepared, TaskError | File.FileError> => Effect.gen(function*() {
   const recipe = allTasks[task]!, shots = given ?? recipe.numFewShot ?? 0
-  if (recipe.output === "generate_until") return yield* new TaskError({ task, at: "--tasks", problem: "its answers are generated, which this suite does not do yet", remedy: "Leave it out; its prompts are made as the harness makes them." })
   const { file, rows } = yield* readRows(task, recipe, recipe.split, data)
   const pool = shots === 0 || recipe.output === "loglikelihood_rolling" ? [] : recipe.examples.split === recipe.split ? rows : (yield* readRows(task, recipe, recipe.examples.split, data)).rows
   const count = limit === undefined ? rows.length : limit < 1 ? Math.ceil(rows.length * limit) : Math.trunc(limit)
@@ -74,6 +76,9 @@ const prepare = (task: string, { data, limit, seed = defaultSeed, shots: given }
   })
   return { task, recipe, shots, asked, original: rows.length, file }
 })
+
+/** The documents as the harness lists them in its samples: once for each filter. */
+const samplesOf = (recipe: Recipe, asked: ReadonlyArray<Asked>): ReadonlyArray<Asked> => recipe.output === "generate_until" ? recipe.filters.flatMap(() => asked) : asked
 
 /** What decides about a model's answers: its weights, configuration and tokenizer, by content. */
 const modelKey = (at: string) => at.endsWith(".gguf") ? Effect.map(Digest.file(at), (sha256) => Key.of([["gguf", sha256]]))
@@ -87,6 +92,7 @@ export const encoderOf = (checkpoint: Checkpoint.Any, folder: string, bosPolicy:
 
 /** Runs the tasks. Needs the device; hears of progress through core's events. Fails: TaskError, ScoreError, CheckpointError, FileError, the device's failures. */
 export const run = (options: Options) => Effect.scoped(Effect.gen(function*() {
+  const maximumGenerated = options.maximumGenerated ?? defaultGenerated
   const started = Date.now(), { batch = "auto", bosPolicy = "tokenizer", iterations = 100_000, seed = defaultSeed } = options
   const { groups, tasks } = yield* select(options.tasks)
   const prepared = yield* Effect.forEach(tasks, (task) => prepare(task, options))
@@ -97,11 +103,12 @@ export const run = (options: Options) => Effect.scoped(Effect.gen(function*() {
 
   // what the log does not know, as pairs of tokens; a document is finished when all of its pairs are
   const documents = prepared.flatMap(({ asked, task }) => asked.map((each) => {
-    const key = FinishedLog.keyOf(facts, each.requests)
-    return { task, asked: each, key, known: log.find(key) }
+    const recipe = allTasks[task]!, generates = recipe.output === "generate_until"
+    const key = FinishedLog.keyOf(facts, generates ? [...each.requests, ["generate", String(maximumGenerated), ...recipe.until]] : each.requests)
+    return { task, asked: each, key, known: log.find(key), until: generates ? recipe.until : undefined }
   }))
   const pairs: Array<Pair> = [], owners: Array<{ readonly document: number; readonly request: number }> = []
-  for (const [document, { asked, known }] of documents.entries()) if (known === undefined) {
+  for (const [document, { asked, known, until }] of documents.entries()) if (known === undefined && until === undefined) {
     for (const [request, texts] of asked.requests.entries()) {
       for (const pair of texts.length === 1 ? Scorer.rollingPairs(encode, texts[0], maximum) : [encodePair(encode, ...texts)]) {
         pairs.push(pair)
@@ -140,6 +147,13 @@ export const run = (options: Options) => Effect.scoped(Effect.gen(function*() {
   const scorer = pairs.length === 0 ? undefined : yield* Scorer.make(checkpoint, { longest: Math.min(longest, maximum), maximum, batch, storage: options.storage })
   if (scorer !== undefined) yield* scorer.score(pairs, finish)
 
+  const unanswered = documents.flatMap(({ asked, known, until }, document) => known === undefined && until !== undefined ? [{ document, prompt: asked.requests[0]![0], until }] : [])
+  yield* generateTexts(checkpoint, encode, unanswered, { maximum, maximumGenerated, batch, storage: options.storage }, (document, text) => Effect.gen(function*() {
+    const { asked, key, task } = documents[document]!
+    answers[document] = [FinishedLog.generated(text)]
+    yield* log.append([{ key, task, document: asked.document, answers: answers[document] }])
+  }))
+
   let first = 0
   const byTask = prepared.map((each) => { const own = answers.slice(first, first + each.asked.length); first += each.asked.length; return { ...each, answers: own } })
   const scored = byTask.map(({ answers, asked, file, original, recipe, shots, task }): Results.Scored => ({ task, recipe, shots, original, file, values: asked.map((each, at) => valuesOf(recipe, each, answers[at]!)) }))
@@ -153,7 +167,7 @@ export const run = (options: Options) => Effect.scoped(Effect.gen(function*() {
     },
     git_hash: null, date: started / 1000, pretty_env_info: `Node ${process.versions.node}, ${process.platform} ${process.arch}`, transformers_version: null, lm_eval_version: `${Results.compatible}-compatible`, upper_git_hash: null,
     tokenizer_pad_token: [null, "None"], tokenizer_eos_token: special(tokenizer.eos), tokenizer_bos_token: special(tokenizer.bos), eot_token_id: tokenizer.eos ?? null, max_length: maximum,
-    task_hashes: Object.fromEntries(byTask.map(({ asked, task }) => [task, PythonText.sha256(asked.map((each) => Object.values(hashes(each)).join("")).join(""))])),
+    task_hashes: Object.fromEntries(byTask.map(({ asked, recipe, task }) => [task, PythonText.sha256(samplesOf(recipe, asked).map((each) => Object.values(hashes(each)).join("")).join(""))])),
     model_source: "switchyard", model_name: options.model, model_name_sanitized: Results.sanitize(options.model), system_instruction: null, system_instruction_sha: null, fewshot_as_multiturn: false, chat_template: null, chat_template_sha: null,
     total_evaluation_time_seconds: String((Date.now() - started) / 1000),
     switchyard: { bosPolicy, prefixToken: encode.prefix, device: scorer?.device ?? null, form: checkpoint.header.form, requests: pairs.length, documentsFromLog: documents.filter(({ known }) => known !== undefined).length, documents: documents.length }
@@ -161,7 +175,13 @@ export const run = (options: Options) => Effect.scoped(Effect.gen(function*() {
   if (folder === undefined) return results
   const time = new Date(started).toISOString().replace("Z", "").replaceAll(":", "-")
   if (options.logSamples === true) for (const { answers, asked, recipe, task } of byTask) {
-    const lines = asked.map((each, at) => {
+    const lines = recipe.output === "generate_until" ? recipe.filters.flatMap(({ name }) => asked.map((each, at) => {
+      const { answer, value } = filteredOf(recipe, each.row, answers[at]!).find(({ filter }) => filter === name)!
+      return JSON.stringify({
+        doc_id: each.document, doc: each.row, target: each.target, arguments: { gen_args_0: { arg_0: each.requests[0]![0], arg_1: { until: recipe.until, do_sample: false, temperature: 0, max_gen_toks: maximumGenerated } } },
+        resps: [[answers[at]![0]!.text]], filtered_resps: [answer], filter: name, metrics: ["exact_match"], ...hashes(each), exact_match: value
+      })
+    })) : asked.map((each, at) => {
       const shown = answers[at]!.map(({ isGreedy, logLikelihood }) => recipe.output === "loglikelihood_rolling" ? PythonText.float(logLikelihood) : [PythonText.float(logLikelihood), isGreedy ? "True" : "False"])
       const values = valuesOf(recipe, each, answers[at]!)
       return JSON.stringify({

@@ -4,8 +4,8 @@
 import type { Judged } from "./aggregate.ts"
 import * as PythonText from "./PythonText.ts"
 
-/** A request's answer. Units: nats. `isGreedy`: every token of the continuation is the model's first choice. */
-export interface Answer { readonly logLikelihood: number; readonly isGreedy: boolean }
+/** A request's answer. Units: nats. `isGreedy`: every token of the continuation is the model's first choice. `text`: what was generated, where that was asked (the two others then say nothing). */
+export interface Answer { readonly logLikelihood: number; readonly isGreedy: boolean; readonly text?: string }
 
 /** numpy's argmax: the first of the largest; a nan is larger than everything. */
 export const argmax = (values: ReadonlyArray<number>): number => {

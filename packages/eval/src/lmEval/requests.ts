@@ -3,10 +3,11 @@
  * answers say.
  */
 import type { Name, Value } from "./aggregate.ts"
+import { exactMatch, extractAnswer } from "./extractAnswer.ts"
 import { fewShot } from "./fewShot.ts"
 import { type Answer, judgeChoices } from "./judgeChoices.ts"
 import * as PythonText from "./PythonText.ts"
-import type { Recipe, Request, Row } from "./Recipe.ts"
+import type { Generate, Recipe, Request, Row } from "./Recipe.ts"
 
 /** Between a question and its answer, and after an example. */
 const targetDelimiter = " ", exampleDelimiter = "\n\n"
@@ -71,8 +72,22 @@ export const ask = (recipe: Recipe, rows: ReadonlyArray<Row>, options: { readonl
   })
 }
 
-/** A document's value of every metric of its task. */
-export const valuesOf = (recipe: Recipe, { row }: Asked, answers: ReadonlyArray<Answer>): Readonly<Partial<Record<Name, Value>>> => {
+/** What each filter takes of a generated text, and whether it is right. */
+export const filteredOf = (recipe: Generate, row: Row, answers: ReadonlyArray<Answer>): ReadonlyArray<{ readonly filter: string; readonly answer: string; readonly value: 0 | 1 }> => {
+  const text = answers[0]!.text
+  if (text === undefined) throw new Error("filteredOf: the answer is no text")
+  return recipe.filters.map((filter) => {
+    const answer = extractAnswer(filter, text)
+    return { filter: filter.name, answer, value: exactMatch(answer, recipe.target(row), recipe.ignore) }
+  })
+}
+
+/** The figures of a task, as its values are named: a metric, with the filter behind it where there are filters. */
+export const figuresOf = (recipe: Recipe): ReadonlyArray<{ readonly key: string; readonly metric: Name; readonly filter: string }> =>
+  recipe.metrics.flatMap((metric) => recipe.output === "generate_until" ? recipe.filters.map(({ name }) => ({ key: `${metric},${name}`, metric, filter: name })) : [{ key: metric, metric, filter: "none" }])
+
+/** A document's value of every figure of its task. */
+export const valuesOf = (recipe: Recipe, { row }: Asked, answers: ReadonlyArray<Answer>): Readonly<Record<string, Value>> => {
   const all = (): Partial<Record<Name, Value>> => {
     switch (recipe.output) {
       case "loglikelihood": return { perplexity: answers[0]!.logLikelihood, acc: answers[0]!.isGreedy ? 1 : 0 }
@@ -87,6 +102,7 @@ export const valuesOf = (recipe: Recipe, { row }: Asked, answers: ReadonlyArray<
       case "generate_until": throw new Error("valuesOf: generated text has no log-likelihood")
     }
   }
+  if (recipe.output === "generate_until") return Object.fromEntries(filteredOf(recipe, row, answers).map(({ filter, value }) => [`exact_match,${filter}`, value]))
   const found = all()
   return Object.fromEntries(recipe.metrics.map((name) => [name, found[name]!]))
 }
