@@ -1,11 +1,14 @@
 """eval:patches' experiment written again in numpy, with data and initial weights of its own: an oracle for the table of docs/theory.md.
 
     python3 tools/parity/patches.py [SEEDS] [PATCHES,PATCHES...] [SAMPLES,SAMPLES...]
+    python3 tools/parity/patches.py same FILE.json
 
 The problem of Chowdhury et al., "Patch-level routing in mixture-of-experts is provably sample-efficient for convolutional neural networks", 2023,
 on orthonormal patterns, where a product with a patch is a look-up of the pattern's weight, times its sign. Prints test accuracy in per cent, mean ± standard
-deviation over seeds, for each method and number of training samples.
+deviation over seeds, for each method and number of training samples. The second form repeats trainings from what patches.ts wrote, the same samples,
+first values and orders, and prints both programs' accuracies.
 """
+import json
 import statistics
 import sys
 
@@ -26,17 +29,15 @@ def draw(count, patches, generator):
 class Network:
     """A convolution of 40 filters with fixed random output weights; with routers, the filters of expert s see only the patches that it chose."""
 
-    def __init__(self, method, train, generator, deviation):
-        self.method, self.deviation = method, deviation
-        self.filters = deviation * generator.standard_normal((PATTERNS, EXPERTS * FILTERS))
-        self.output = generator.standard_normal(EXPERTS * FILTERS)
-        self.router = None
+    def __init__(self, method, train, first):
+        self.method = method
+        self.filters, self.output, self.router = first["filters"].copy(), first["output"], None
         if method == "joint":
-            self.router = 1e-4 * generator.standard_normal((PATTERNS, EXPERTS))
+            self.router = first["router"].copy()
         if method == "separate":
             pattern, sign, label = train
             patches = pattern.shape[1]
-            pair = 0.1 * generator.standard_normal((PATTERNS, 2))
+            pair = first["pair"].copy()
             steps = 100 * -(-len(label) // BATCH)
             towards = np.zeros(PATTERNS)
             np.add.at(towards, pattern, sign * label[:, None])
@@ -81,26 +82,47 @@ class Network:
         return 100 * np.mean(np.sign(self.forward(pattern, sign)[5]) == label)
 
 
+def first_values(generator, deviation):
+    normal = generator.standard_normal
+    return {"filters": deviation * normal((PATTERNS, EXPERTS * FILTERS)), "output": normal(EXPERTS * FILTERS), "router": 1e-4 * normal((PATTERNS, EXPERTS)), "pair": 0.1 * normal((PATTERNS, 2))}
+
+
+def trained(method, train, first, orders):
+    network = Network(method, train, first)
+    for order in orders:
+        for at in range(0, len(order), BATCH):
+            mine = order[at:at + BATCH]
+            network.step(*(part[mine] for part in train))
+    return network
+
+
 def run(method, patches, samples, seed, deviation=0.01):
     generator = np.random.default_rng([seed, patches, samples])
     train, test = draw(samples, patches, generator), draw(TEST, patches, generator)
-    network = Network(method, train, generator, deviation)
-    for _ in range(EPOCHS):
-        order = generator.permutation(samples)
-        for at in range(0, samples, BATCH):
-            mine = order[at:at + BATCH]
-            network.step(*(part[mine] for part in train))
-    return network.accuracy(*test)
+    return trained(method, train, first_values(generator, deviation), (generator.permutation(samples) for _ in range(EPOCHS))).accuracy(*test)
+
+
+def same(file):
+    with open(file) as opened:
+        runs = json.load(opened)
+    for one in runs:
+        train, test = ((np.array(part["pattern"]).reshape(-1, one["patches"]), np.array(part["sign"], float).reshape(-1, one["patches"]), 2 * np.array(part["labels"]) - 1) for part in (one["train"], one["test"]))
+        first = {name: np.array(values).reshape(shape) for (name, values), shape in zip(one["first"].items(), ((PATTERNS, -1), (-1,), (PATTERNS, EXPERTS), (PATTERNS, 2)))}
+        accuracy = trained(one["method"], train, first, (np.array(order) for order in one["orders"])).accuracy(*test)
+        print(f"{one['patches']} patches, {one['method']}, {len(train[2])} samples, seed {one['seed']}: {one['accuracy']:.1f}, here {accuracy:.1f}")
 
 
 def main(seeds=3, patches=(16, 64), samples=(20, 40, 80, 160, 320), deviation=0.01):
     for n in patches:
-        for method in ("cnn", "joint", "separate"):
+        for method in ("convolution", "joint", "separate"):
             for count in samples:
                 found = [run(method, n, count, seed, deviation) for seed in range(seeds)]
                 print(f"{n} patches, {method}, {count} samples: {statistics.mean(found):.1f} ± {statistics.stdev(found) if seeds > 1 else 0:.1f}", flush=True)
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["same"]:
+        same(sys.argv[2])
+        sys.exit()
     numbers = [tuple(map(int, argument.split(","))) for argument in sys.argv[2:4]]
     main(*map(int, sys.argv[1:2]), *numbers, *map(float, sys.argv[4:5]))

@@ -12,6 +12,9 @@ import { type Measured, record, train as trainNetworks } from "./patches/train.t
 import * as Report from "./Report.ts"
 import { over } from "./theory/over.ts"
 
+export { draw } from "./patches/samples.ts"
+export { firstValues, orderOf } from "./patches/train.ts"
+
 const count = Schema.Int.check(Schema.isGreaterThan(0))
 const Result = Schema.Struct({ accuracies: Schema.Array(Schema.Finite), recalls: Schema.NullOr(Schema.Array(Schema.Finite)) })
 
@@ -88,7 +91,7 @@ export const report = (found: ReadonlyArray<Measurement>, options: { readonly se
     return [{ model, task: mean.at === "between" ? "mean of seeds" : mean.at === "most" ? "mean of seeds: at most" : "mean of seeds: more than", value: mean.samples, ...line }, ...Number.isFinite(median) ? [{ model, task: "median seed", value: median, ...line }] : []]
   })
   return Report.make({
-    title: "What routing by patches is worth in samples", seed: options.seed, split: "test", banner: `${told.filter(({ reached }) => reached).length} of ${told.length} within what was expected.`,
+    title: "What routing by patches is worth in samples", seed: options.seed, split: "test", over: "seeds", banner: `${told.filter(({ reached }) => reached).length} of ${told.length} within what was expected.`,
     values: [...values("test accuracy", "%", ({ accuracies }) => accuracies), ...values("recall of the class's patch", "share", ({ recalls }) => recalls), ...needing],
     sections: [{ title: "Accuracy by number of samples", text: `${told.map(({ text }) => text).join(". ")}.`, figures: [{ spec: panel as never, alt: "Test accuracy by number of training samples, method and number of patches", howToRead: `A point is one seed, a line the mean of ${options.seeds}; the dashed line is ${target} %. A line ends where ${target} % was reached twice running.` }] }],
     notes: [

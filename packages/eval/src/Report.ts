@@ -35,6 +35,8 @@ const Fields = Schema.Struct({
   banner: Schema.optionalKey(Schema.String),
   seed: Schema.Int,
   split: Schema.String,
+  /** What counts and standard errors are over; documents where left out. */
+  over: Schema.optionalKey(Schema.String),
   /** Facts about each model, by its name. */
   lineage: Schema.Record(Schema.String, Schema.Json),
   values: Schema.Array(Value),

@@ -14,6 +14,9 @@ import type { Network } from "./theory/network.ts"
 import { over } from "./theory/over.ts"
 import { record, train as trainNetwork, type Trained } from "./theory/train.ts"
 
+export { draw } from "./theory/clusters.ts"
+export { firstFilters, noiseAt } from "./theory/train.ts"
+
 const count = Schema.Int.check(Schema.isGreaterThan(0)), rows = Schema.Array(Schema.Array(Schema.Finite))
 export const Run = Schema.Struct({
   testAccuracy: Schema.Finite, trainAccuracy: Schema.Finite, entropy: Schema.NullOr(Schema.Finite), steps: Schema.Int,
@@ -87,7 +90,7 @@ export const report = (runs: Readonly<Record<string, ReadonlyArray<Trained>>>, o
   })
   const mixtures = Object.fromEntries(Object.entries(runs).filter(([, each]) => each[0]!.entropy !== null)), verdicts = Object.entries(runs).map(([name, each]) => verdict(name, each))
   return Report.make({
-    title: `When routing can work: clusters of setting ${options.setting}`, seed: options.base, split: "test", banner: `${verdicts.filter(({ reached }) => reached).length} of ${verdicts.length} within what was expected.`,
+    title: `When routing can work: clusters of setting ${options.setting}`, seed: options.base, split: "test", over: "seeds", banner: `${verdicts.filter(({ reached }) => reached).length} of ${verdicts.length} within what was expected.`,
     values: [
       ...lines("test accuracy", "%", ({ testAccuracy }) => testAccuracy), ...lines("dispatch entropy", "nats", ({ entropy }) => entropy), ...lines("training accuracy", "%", ({ trainAccuracy }) => trainAccuracy),
       ...lines("clusters with an expert of their own", "of 4", ({ centres }) => centres.length === 0 ? null : ownExperts(centres)), ...lines("features over centres in the router", "ratio of lengths", (run) => run.centres.length === 0 ? null : featureShare(run))

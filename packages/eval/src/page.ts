@@ -19,9 +19,9 @@ export const page = async (report: Report): Promise<string> => {
 <body><main>
 <header><h1>${escape(report.title)}</h1>
 <p class="sub">${report.header.models.length} models, ${report.values.length} values, split “${escape(report.split)}”, seed ${report.seed}</p>${banner}</header>
-${first === undefined ? "" : `<h2>${escape(label(first))}</h2>${grid(first)}`}
-${open.map((found) => `<h2>${escape(label(found))}</h2><p>The same documents, model by model: the spread between documents cancels.</p>${grid(found)}`).join("\n")}
-${others.length === 0 ? "" : `<details><summary>More metrics: ${others.map((found) => escape(found.metric)).join(", ")}</summary>${others.map((found) => `<h3>${escape(label(found))}</h3>${grid(found)}`).join("\n")}</details>`}
+${first === undefined ? "" : `<h2>${escape(label(first))}</h2>${grid(first, report.over)}`}
+${open.map((found) => `<h2>${escape(label(found))}</h2><p>The same documents, model by model: the spread between documents cancels.</p>${grid(found, report.over)}`).join("\n")}
+${others.length === 0 ? "" : `<details><summary>More metrics: ${others.map((found) => escape(found.metric)).join(", ")}</summary>${others.map((found) => `<h3>${escape(label(found))}</h3>${grid(found, report.over)}`).join("\n")}</details>`}
 ${sections.join("\n")}
 ${costTable(report)}
 ${lineage(report)}
@@ -33,7 +33,7 @@ ${report.notes.length === 0 ? "" : `<h2>Notes</h2><ul>${report.notes.map((note) 
 
 const label = ({ metric, unit }: Grid): string => `${metric.replaceAll(/([a-z])([A-Z])/g, "$1 $2").replace(/^./, (letter) => letter.toUpperCase()).replace(/^(\w+) (\w+) (\w+)/, (words) => words[0] + words.slice(1).toLowerCase())} (${unit})`
 
-const grid = ({ better, tasks, rows }: Grid): string => {
+const grid = ({ better, tasks, rows }: Grid, over = "documents"): string => {
   const cell = (found: Grid["rows"][number]["cells"][number]): string => {
     if (found === undefined) return "<td></td>"
     const [value, error] = found.text.split(" ± ")
@@ -42,7 +42,7 @@ const grid = ({ better, tasks, rows }: Grid): string => {
   }
   return `<div class="card"><table><thead><tr><th scope="col">model</th>${tasks.map((task) => `<th scope="col">${escape(task)}</th>`).join("")}</tr></thead>
 <tbody>${rows.map(({ model, cells }) => `<tr><th scope="row">${escape(model)}</th>${cells.map(cell).join("")}</tr>`).join("\n")}</tbody></table></div>
-<p class="read">How to read this: ${better === undefined ? "" : `${better} is better, the best of each column is marked; `}± is one standard error over documents.</p>`
+<p class="read">How to read this: ${better === undefined ? "" : `${better} is better, the best of each column is marked; `}± is one standard error over ${escape(over)}.</p>`
 }
 
 const section = async ({ title, text, figures }: Section): Promise<string> => {

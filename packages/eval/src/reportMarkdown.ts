@@ -10,7 +10,7 @@ export const markdown = (report: Report): string => {
   const parts = [`# ${report.title}`]
   if (report.banner !== undefined) parts.push(`> **${report.banner}**`)
   for (const { metric, unit, better, tasks, rows } of grids(report.values)) {
-    parts.push(`## ${metric}`, `${unit}${better === undefined ? "" : `, ${better} is better`}; ± is one standard error over documents; bold: the best of a column.`,
+    parts.push(`## ${metric}`, `${unit}${better === undefined ? "" : `, ${better} is better`}; ± is one standard error over ${report.over ?? "documents"}; bold: the best of a column.`,
       table(["model", ...tasks], rows.map(({ model, cells }) => [model, ...cells.map((found) => found === undefined ? "" : found.best ? `**${found.text}**` : found.text)])))
   }
   for (const { title, text, figures } of report.sections) {

@@ -53,8 +53,15 @@ const feed = (arena: Device.Arena, given: Inputs, patches: number, all: Readonly
   yield* arena.upload(given.shares, share)
 })
 const upTo = (count: number, from = 0) => Uint32Array.from({ length: count }, (_, at) => from + at)
-const normal = (seed: number, name: string, length: number, deviation: number) => Random.fillNormal(Random.make(seed, `patches/${name}`), new Float32Array(length), { deviation })
 const joined = (parts: ReadonlyArray<Float32Array>) => { const out = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0)); parts.reduce((at, part) => { out.set(part, at); return at + part.length }, 0); return out }
+
+/** What one network begins with. Shapes: filters [patterns, experts · filters], output [experts · filters], router [patterns, experts] (joint), pair [patterns, 2] (what routers trained first begin with). */
+export const firstValues = ({ deviation, experts, filters }: Pick<Options, "deviation" | "experts" | "filters">, seed: number) => {
+  const normal = (name: string, length: number, deviation: number) => Random.fillNormal(Random.make(seed, `patches/${name}`), new Float32Array(length), { deviation }), wide = experts * filters
+  return { filters: () => normal("filters", patterns * wide, deviation), output: () => normal("output", wide, 1), router: () => normal("router", patterns * experts, routers.deviation.joint), pair: () => normal("routers", patterns * 2, routers.deviation.separate) }
+}
+/** The order of a network's samples in one epoch. */
+export const orderOf = (seed: number, epoch: number, samples: number): Uint32Array => Random.shuffle(Random.make(seed, `patches/order/${epoch}`), samples)
 
 /** The routers of separate training, [patterns, experts] of each network. */
 const trainRouters = (arena: Device.Arena, options: Options, all: ReadonlyArray<Samples>, seeds: ReadonlyArray<number>, replicas: number) => Effect.gen(function*() {
@@ -62,7 +69,7 @@ const trainRouters = (arena: Device.Arena, options: Options, all: ReadonlyArray<
   const pair = Tensor.kept([networks * patterns, 2], { sharded: true, label: "routers" }), outputs = Tensor.kept([1, 2], { label: "outputs" })
   const rate = options.rate * routers.epochs * Math.ceil(samples / options.batch)
   const program = Recording.record(() => Descent.update([pair], Gradient.of(routerLossOf(given, pair, outputs, patches), [pair]), { rate }), { replicas })
-  yield* arena.upload(pair, joined(seeds.map((seed) => normal(seed, "routers", patterns * 2, routers.deviation.separate))))
+  yield* arena.upload(pair, joined(seeds.map((seed) => firstValues(options, seed).pair())))
   yield* arena.upload(outputs, Float32Array.of(routers.output, -routers.output))
   yield* feed(arena, given, patches, all, () => upTo(samples), { shares: (label, count) => (label === 1 ? -1 : 1) / count })
   yield* arena.submit(program)
@@ -78,17 +85,17 @@ export const train = (options: Options, context: Pick<Stage.Context, "progress" 
   const seeds = Array.from({ length: given.networks * replicas }, (_, at) => options.seed + Math.min(at, options.seeds - 1)) // the last seed again, where replicas do not come out even
   const training = seeds.map((seed) => draw(seed, "train", { patches, count: samples })), testing = seeds.map((seed) => draw(seed, "test", { patches, count: tests }))
   const wide = experts * filters
-  yield* arena.upload(learned.filters, joined(seeds.map((seed) => normal(seed, "filters", patterns * wide, options.deviation))))
+  yield* arena.upload(learned.filters, joined(seeds.map((seed) => firstValues(options, seed).filters())))
   yield* arena.upload(learned.output, joined(seeds.map((seed) => {
-    const weights = normal(seed, "output", wide, 1)
+    const weights = firstValues(options, seed).output()
     return method === "convolution" ? weights : Float32Array.from({ length: experts * wide }, (_, i) => Math.floor(i % wide / filters) === Math.floor(i / wide) ? weights[i % wide]! : 0)
   })))
-  if (method === "joint") yield* arena.upload(learned.router!, joined(seeds.map((seed) => normal(seed, "router", patterns * experts, routers.deviation.joint))))
+  if (method === "joint") yield* arena.upload(learned.router!, joined(seeds.map((seed) => firstValues(options, seed).router())))
   if (method === "separate") yield* arena.upload(learned.router!, yield* trainRouters(arena, options, training, seeds, replicas))
 
   const perEpoch = Math.ceil(samples / batch)
   for (let epoch = 0; epoch < epochs; epoch++) {
-    const orders = seeds.map((seed) => Random.shuffle(Random.make(seed, `patches/order/${epoch}`), samples))
+    const orders = seeds.map((seed) => orderOf(seed, epoch, samples))
     for (let from = 0; from < samples; from += batch) {
       yield* feed(arena, given, patches, training, (network) => orders[network]!.subarray(from, from + batch))
       yield* arena.submit(step)

@@ -82,18 +82,24 @@ const products = (router: ArrayLike<number>, directions: Float32Array, experts: 
   return sum
 }))
 
+/** The filters that training begins with: uniform as a convolution's usually are; of a mixture a thousandth of that, which keeps its experts alike at first. Shapes: [experts, 2 · filters, width + 1]. */
+export const firstFilters = ({ activation, experts, filters, form, seed }: Network & { readonly seed: number }): Float32Array => {
+  const bound = (form === "mixture" ? 1e-3 : 1) / Math.sqrt(width)
+  return Random.fillUniform(Random.make(seed, `theory/${form}/${activation}/filters`), new Float32Array(experts * 2 * filters * (width + 1))).map((u) => bound * (2 * u - 1))
+}
+/** The noise of one step, uniform in [0, 1). Shapes: [rows, experts]. */
+export const noiseAt = (seed: number, step: number, length: number): Float32Array => Random.fillUniform(Random.make(seed, "theory/routing noise"), new Float32Array(length), step * length)
+
 /** Trains and measures. Fails: the device's failures. */
 export const train = (options: Options, context: Pick<Stage.Context, "progress" | "metric" | "actual">) => Effect.gen(function*() {
   const device = yield* Device.Device, arena = yield* device.arena, { examples, experts, seed, steps } = options
   const problem = draw(seed, options), setup = record(options, examples, device.replicas), { adam, given, learned, step } = setup
-  const bound = (options.form === "mixture" ? 1e-3 : 1) / Math.sqrt(width) // a convolution's usual start; a mixture's thousandth of it is what keeps its experts alike at first
-  yield* arena.upload(learned.filters, Random.fillUniform(Random.make(seed, `theory/${options.form}/${options.activation}/filters`), new Float32Array(learned.filters.slot.length)).map((u) => bound * (2 * u - 1)))
+  yield* arena.upload(learned.filters, firstFilters(options))
   if (learned.router !== undefined) yield* arena.upload(learned.router, new Float32Array(learned.router.slot.length))
   for (const moment of adam === undefined ? [] : [...adam.first, ...adam.second]) yield* arena.upload(moment, new Float32Array(moment.slot.length))
   yield* feed(arena, options, setup, problem.train, device.replicas)
 
-  const source = Random.make(seed, "theory/routing noise"), drawn = given.noise.slot.length * device.replicas
-  const noiseOf = (at: number) => Random.fillUniform(source, new Float32Array(drawn), at * drawn)
+  const drawn = given.noise.slot.length * device.replicas, noiseOf = (at: number) => noiseAt(seed, at, drawn)
   const look = Effect.gen(function*() {
     const counts = step.outputs.experts === undefined ? [] : countDispatch(yield* arena.read(step.outputs.experts), problem.train.clusters, { experts, clusters })
     return { counts, entropy: counts.length === 0 ? null : dispatchEntropy(counts) }
