@@ -10,7 +10,9 @@ import * as Checkpoint from "./Checkpoint.ts"
 import * as Digest from "./Digest.ts"
 import * as Family from "./Family.ts"
 import { file, isTemporaryName } from "./File.ts"
+import { licenceOf } from "./licenceOf.ts"
 import * as Model from "./Model.ts"
+import { modelCard } from "./modelCard.ts"
 import * as Pipeline from "./Pipeline.ts"
 import * as Random from "./Random.ts"
 import * as Safetensors from "./Safetensors.ts"
@@ -81,8 +83,28 @@ describe("written and opened again", () => {
     const base = made(llama), at = await written("lineage", Checkpoint.derive(base, { weights: base.weights, step })), back = await run(Checkpoint.open(at))
     expect(back.lineage).toEqual([step])
     const card = await readFile(join(at, "README.md"), "utf8")
-    expect(card).toContain("1. **merge/models** `0123456789ab` from a `fedcba987654`: `{\"recipe\":\"linear\"}`")
-    expect(card).not.toContain("license")
+    expect(card).toContain("| 1 | merge/models | `0123456789ab` | a `fedcba987654` | `{\"recipe\":\"linear\"}` |")
+    expect(card).not.toMatch(/license|base_model/)
+  })
+  test("a card that the Hub understands: bases by id and how the model comes from them, tags, the licence of its sources and no other", async () => {
+    const step = (stage: string, facts: Readonly<Record<string, string>>): Checkpoint.Step => ({ stage, key: "0123456789abcdef", inputs: {}, facts })
+    const of = (mixture: boolean, ...lineage: ReadonlyArray<Checkpoint.Step>) => /^---\n(.*?)\n---\n/s.exec(modelCard(mixture ? "mixtral" : "llama", mixture ? mixtral : llama, lineage))![1]!.split("\n")
+    const loaded = step("checkpoint/load", { id: "org/base", revision: "main", licence: "apache-2.0" }), always = ["library_name: transformers", "pipeline_tag: text-generation"]
+    expect(of(false, loaded)).toEqual([...always, "base_model:", "- org/base", "tags:", "- switchyard", "license: \"apache-2.0\""])
+    expect(of(true, loaded, step("upcycle/fromDense", {}))).toEqual([...always, "base_model:", "- org/base", "base_model_relation: finetune", "tags:", "- switchyard", "- moe", "- upcycled", "license: \"apache-2.0\""])
+    expect(of(false, loaded, step("hub/load", { id: "org/other", licence: "mit" }), step("merge/models", {}))).toEqual([...always, "base_model:", "- org/base", "- org/other", "base_model_relation: merge", "tags:", "- switchyard", "- merge"])
+    expect(of(false, step("checkpoint/load", { folder: "seed", licence: "other", licenceName: "house" }))).toEqual([...always, "tags:", "- switchyard", "license: \"other\"", "license_name: \"house\""])
+  })
+  test("the licence of a source's card goes on; a card without one, or none, gives none", async () => {
+    const at = await written("licence", made(llama)), path = join(at, "README.md"), card = await readFile(path, "utf8")
+    expect(await run(licenceOf(at))).toEqual({})
+    await writeFile(path, card.replace("---\n", "---\nlicense: apache-2.0\n"))
+    expect(await run(licenceOf(at))).toEqual({ licence: "apache-2.0" })
+    await writeFile(path, "---\nlicense: \"other\"\nlicense_name: house-1\n---\nlicense: mit\n")
+    expect(await run(licenceOf(at))).toEqual({ licence: "other", licenceName: "house-1" })
+    expect(await run(licenceOf(join(at, "nothing")))).toEqual({})
+    const { model } = await run(Effect.provide(Pipeline.run(Pipeline.make("licence", () => ({ model: Checkpoint.load({ at }) }))), Store.temporary))
+    expect(model.lineage.at(-1)!.facts).toMatchObject({ licence: "other", licenceName: "house-1" })
   })
 })
 

@@ -21,6 +21,7 @@ import { ggufModel } from "./ggufModel.ts"
 import { pathsOf as ggufPieces } from "./ggufPieces.ts"
 import * as hubCheckpoint from "./hubCheckpoint.ts"
 import { commitOf, neither } from "./hubFetch.ts"
+import { licenceOf } from "./licenceOf.ts"
 import * as Model from "./Model.ts"
 import { modelCard } from "./modelCard.ts"
 import { type Pack, pack, packsOf } from "./packedTensors.ts"
@@ -262,10 +263,10 @@ const loader = <F extends Form>(name: string, form: F, output: Artifact.Artifact
       const step = (checkpoint: Checkpoint<F>, facts: Readonly<Record<string, string>>): Checkpoint<F> =>
         ({ ...checkpoint, lineage: [...checkpoint.lineage, { stage: name, key: context.key, inputs: {}, facts: { ...facts, family: checkpoint.model.family } }] })
       if (typeof at === "string" && !isHere(at)) {
-        const { id, revision } = onHub(at), { checkpoint, commit } = yield* hubCheckpoint.bring(reader, id, revision, form, context)
-        return step(checkpoint, { id, revision, commit })
+        const { id, revision } = onHub(at), { checkpoint, commit, folder } = yield* hubCheckpoint.bring(reader, id, revision, form, context)
+        return step(checkpoint, { id, revision, commit, ...yield* licenceOf(folder) })
       }
-      return step(yield* openHere(at), { folder: basename(folderOf(at)) })
+      return step(yield* openHere(at), { folder: basename(folderOf(at)), ...yield* licenceOf(folderOf(at)) })
     }
   })
 }

@@ -11,6 +11,7 @@ import type { FileError } from "./File.ts"
 import * as hubCheckpoint from "./hubCheckpoint.ts"
 import type { HubError } from "./HubError.ts"
 import { commitOf, locate, type Options } from "./hubFetch.ts"
+import { licenceOf } from "./licenceOf.ts"
 import * as Stage from "./Stage.ts"
 
 export { HubError, type Reason } from "./HubError.ts"
@@ -33,8 +34,8 @@ const loader = <F extends Checkpoint.Form>(name: string, form: F, output: Artifa
     return { header, cost: { bytesRead: header.bytes, bytesWritten: header.bytes } }
   },
   *run(_, { id, revision }, context) {
-    const { checkpoint, commit } = yield* hubCheckpoint.bring(reader, id, revision, form, context)
-    return { ...checkpoint, lineage: [...checkpoint.lineage, { stage: name, key: context.key, inputs: {}, facts: { id, revision, commit, family: checkpoint.model.family } }] }
+    const { checkpoint, commit, folder } = yield* hubCheckpoint.bring(reader, id, revision, form, context)
+    return { ...checkpoint, lineage: [...checkpoint.lineage, { stage: name, key: context.key, inputs: {}, facts: { id, revision, commit, ...yield* licenceOf(folder), family: checkpoint.model.family } }] }
   }
 })
 

@@ -62,5 +62,5 @@ export const bring = <F extends Checkpoint.Form>(reader: Reader, id: string, rev
     tell(context.progress(done, total, "bytes"))
   }
   const folder = here ?? (yield* fetch(id, { revision: commit, progress })).folder
-  return { commit, checkpoint: yield* opened(reader, id, form, folder) }
+  return { commit, folder, checkpoint: yield* opened(reader, id, form, folder) }
 })
