@@ -53,6 +53,16 @@ describe("every upcycle proves what it owes on its files, over at least 512 toke
     const { mixture } = await Effect.runPromise(Pipeline.run(Pipeline.make("models", () => ({ mixture: Upcycle.fromModels({ first: at("one"), second: at("two") }, { router }) }))).pipe(Effect.provide(layer)))
     expect(proofOf(mixture)).toMatchObject({ kind: "equal", cases: [{ name: "first" }, { name: "second" }] })
   })
+  test("one layer that decides for all after it has the router, and the proofs hold as they are", async () => {
+    const once = Router.once(Router.prefixMlp({ active: 1, inner: 3 }), { layer: 1, before: [0, 2] })
+    const { copies, mixture } = await Effect.runPromise(Pipeline.run(Pipeline.make("once", () => ({
+      mixture: Upcycle.fromAdapters(at("one"), { law: adapter(1), code: adapter(2), sea: adapter(3) }, { router: once }), copies: Upcycle.fromDense(at("one"), { experts: 3, router: once })
+    }))).pipe(Effect.provide(layer)))
+    for (const each of [mixture, copies]) {
+      expect(proofOf(each)).toMatchObject({ kind: "equal" })
+      expect([...each.weights.infos.keys()].filter((name) => name.includes(".router."))).toEqual(["inner.weight", "inner.bias", "weight", "bias"].map((name) => `layers.1.router.${name}`))
+    }
+  })
   test("from adapters: forced to each expert, the base with that adapter folded in", async () => {
     const { mixture } = await Effect.runPromise(Pipeline.run(Pipeline.make("adapters", () => ({ mixture: Upcycle.fromAdapters(at("one"), { law: adapter(1), code: adapter(2), sea: adapter(3) }, { router }) }))).pipe(Effect.provide(layer)))
     expect(proofOf(mixture)).toMatchObject({ kind: "equal", cases: [{ name: "code" }, { name: "law" }, { name: "sea" }] })

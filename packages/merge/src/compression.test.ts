@@ -1,5 +1,6 @@
 import { describe, expect, test } from "@jest/globals"
 import { Model, Table, Tables, Weights } from "@switchyard/core"
+import { Router } from "@switchyard/routing"
 import { Effect } from "effect"
 import { permute } from "./alignment.ts"
 import { dropExperts, fold, lowRank, mergeExperts, ranking, usage } from "./compression.ts"
@@ -32,6 +33,20 @@ describe("dropExperts", () => {
     expect(await values(small.weights, "layers.0.router.weight")).toEqual(Float32Array.from([...(await values(mixture.weights, "layers.0.router.weight")).subarray(16, 32), ...(await values(mixture.weights, "layers.0.router.weight")).subarray(48, 64)]))
     const whole = await run(dropExperts(mixture, shares, 4))
     for (const name of mixture.weights.infos.keys()) expect(await values(whole.weights, name)).toEqual(await values(mixture.weights, name))
+  })
+  test("of any router it keeps what belongs to the experts kept, and all of the rest", async () => {
+    const shares = [[0.1, 0.4, 0.2, 0.3], [0.4, 0.3, 0.2, 0.1]], mlp = tinyMixture(4, { kind: "full" }, 1, { ...Router.prefixMlp({ active: 1, inner: 4 }), correction: true }), small = await run(dropExperts(mlp, shares, 2)) // as many units within as experts
+    complete(small)
+    const of = (name: string, { weights }: Described = mlp) => values(weights, `layers.0.router.${name}`)
+    for (const name of ["bias", "correction"]) expect(await of(name, small)).toEqual(Float32Array.of((await of(name))[1]!, (await of(name))[3]!))
+    for (const name of ["inner.weight", "inner.bias"]) expect(await of(name, small)).toEqual(await of(name))
+    const hash = tinyMixture(4, { kind: "full" }, 1, Router.once(Router.hash({ active: 1 }), { layer: 0 })), table = await of("table", hash), fewer = await run(dropExperts(hash, shares, 2))
+    complete(fewer)
+    expect(await of("table", fewer)).toEqual(Float32Array.from([...table.subarray(260, 520), ...table.subarray(780)]))
+    const merged = await run(mergeExperts(mlp, even(4), 2))
+    complete(merged)
+    expect(String(await Effect.runPromiseExit(dropExperts(tinyMixture(4, { kind: "full" }, 1, Router.sigmoid({ active: 1, groups: { count: 2, keep: 1, by: "max" } })), shares, 3)))).toContain("3 experts in 2 groups")
+    expect(String(await Effect.runPromiseExit(dropExperts(tinyMixture(4, { kind: "full" }, 1, Router.once(Router.topK({ active: 1 }), { layer: 1, before: [0] })), shares, 3)))).toContain("names experts one by one")
   })
   test("refuses what it cannot keep, and says what it could", async () => {
     const exit = await Effect.runPromiseExit(dropExperts(tinyMixture(4), even(4), 5))

@@ -43,6 +43,7 @@ export const withExperts = (method: string, model: Model.Model, experts: number)
   const { depth, select } = router
   if (!("keep" in select) || (depth?.decide === "once" && depth.before !== undefined)) return yield* new CompressError({ method, problem: "the router names experts one by one, and their numbers change", remedy: "Use a router that keeps all or the top." })
   const smaller: Router.Router = { ...router, select: select.keep === "all" ? select : { keep: "top", active: Math.min(select.active, experts) } }
+  yield* Router.check(smaller, experts)
   return { ...model, feedForward: { ...form, experts, active: Router.active(smaller, experts), router: smaller as never, routerTensors: Router.tensors(smaller, { ...model, experts }) } }
 })
 

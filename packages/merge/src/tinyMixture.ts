@@ -16,7 +16,7 @@ export const randomWeights = (model: Model.Model, seed: number): Weights.Weights
   return [name, { shape, data }] as const
 })))
 
-export const tinyMixture = (experts: number, expert: Model.Expert = { kind: "full" }, seed = 1): Described => {
-  const model: Model.Model = { ...dense, feedForward: { kind: "mixture", inner: 24, experts, active: 2, expert, router: router as never, routerTensors: Router.tensors(router, { experts, hidden: 16 }) } }
+export const tinyMixture = (experts: number, expert: Model.Expert = { kind: "full" }, seed = 1, routedBy: Router.Router = router): Described => {
+  const model: Model.Model = { ...dense, feedForward: { kind: "mixture", inner: 24, experts, active: Router.active(routedBy, experts), expert, router: routedBy as never, routerTensors: Router.tensors(routedBy, { ...dense, experts }), ...routedBy.depth?.decide === "once" ? { routerLayers: [routedBy.depth.layer] } : {} } }
   return { model, weights: randomWeights(model, seed) }
 }

@@ -20,7 +20,7 @@ const measure = async (balance: Balance.Balance, options: { active?: number; lef
   return { loss: Balance.loss(balance, [decision], options.left === undefined ? {} : { shares: Balance.shares(targets, x) }) }
 })).loss[0]!
 
-const switchLoss = Balance.switchLoss({ weight: 0.01 }), zLoss = Balance.zLoss({ weight: 0.001 })
+const switchLoss = Balance.switchLoss({ weight: 0.01 }), zLoss = Balance.zLoss({ weight: 0.001 }), mutualLoss = Balance.mutualLoss({ weight: 0.1 })
 
 describe("by hand", () => {
   test("switch: 2 · (2/3 · 13/24 + 1/3 · 11/24)", async () => expect(await measure(switchLoss)).toBeCloseTo(2 * (2 / 3 * 13 / 24 + 1 / 3 * 11 / 24), 12))
@@ -52,6 +52,17 @@ describe("by hand", () => {
   })
 })
 
+test("mutual: the rows' mean entropy less that of their mean, of softmaxes and of sigmoids' shares", async () => {
+  const entropy = (...p: ReadonlyArray<number>) => -p.reduce((sum, each) => sum + each * Math.log(each), 0)
+  expect(await measure(mutualLoss)).toBeCloseTo((2 * entropy(3 / 4, 1 / 4) + entropy(1 / 8, 7 / 8)) / 3 - entropy(13 / 24, 11 / 24), 10)
+  expect(await measure(mutualLoss, { left: [0, 2] })).toBeCloseTo(0, 10) // one row tells nothing
+  const { loss, observed, mean } = await runOnce(f64, given(), () => {
+    const decision = route({ ...Router.topK({ active: 1 }), activation: "sigmoid" }, x, { batch: 1, tokens: 3, experts: 2, tensors: { weight } }), seen = Balance.observe(decision)
+    return { loss: Balance.loss(mutualLoss, [decision]), observed: seen.meanEntropy, mean: seen.entropyOfMean }
+  })
+  expect(loss[0]).toBeCloseTo(observed[0]! - mean[0]!, 10)
+})
+
 test("sigmoids: probabilities are their shares of the sum, and entropies those of the shares", async () => {
   const plain: Router.Router = { ...Router.topK({ active: 1 }), activation: "sigmoid" }
   const found = await runOnce(f64, given(), () => {
@@ -67,7 +78,7 @@ test("sigmoids: probabilities are their shares of the sum, and entropies those o
 })
 
 describe("gradients with respect to the router's weight, by central differences", () => {
-  test.each([switchLoss, zLoss])("%j", async (balance) => {
+  test.each([switchLoss, zLoss, mutualLoss])("%j", async (balance) => {
     const loss = () => Balance.loss(balance, [decide(1)], { shares: Balance.shares(targets, x) })
     const at = async (data: Float64Array) => (await runOnce(f64, [...given([1]), { tensor: weight, data }], () => ({ loss: loss() }))).loss[0]!
     const { gradient } = await runOnce(f64, given([1]), () => ({ gradient: Gradient.of(loss(), [weight])[0]! }))
@@ -89,7 +100,7 @@ describe("replicas", () => {
       const share = rows / replicas, x = Tensor.kept([share, 2], { sharded: true }), targets = Tensor.kept([share], { dtype: "u32", sharded: true })
       const program = Recording.record(() => {
         const decision = route(Router.topK({ active: 1 }), x, { batch: 1, tokens: share, experts: 2, tensors: { weight } }), shares = Balance.shares(targets, x)
-        const total = Op.add(Balance.loss(switchLoss, [decision], { shares }), Balance.loss(zLoss, [decision], { shares })), [gradient] = Gradient.of(total, [weight])
+        const total = [switchLoss, zLoss, mutualLoss].map((balance) => Balance.loss(balance, [decision], { shares })).reduce((sum, each) => Op.add(sum, each)), [gradient] = Gradient.of(total, [weight])
         const found = [total, gradient!, ...Object.values(Balance.observe(decision, { shares }))].map((tensor) => Op.keep(tensor))
         Recording.sumReplicas(found.slice(0, 2))
         return found

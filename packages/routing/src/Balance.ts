@@ -3,20 +3,26 @@
  *
  * Every loss is a mean over the rows that count, averaged over the layers that decide. A row counts by its share: shares add to one over the whole
  * batch, replicas together, and are zero where the target is left out. Each replica records its part; the parts add to the loss.
- * Papers: Fedus, Zoph, Shazeer, "Switch Transformers", 2021 (load balance); Zoph et al., "ST-MoE", 2022 (z-loss).
+ * Papers: Fedus, Zoph, Shazeer, "Switch Transformers", 2021 (load balance); Zoph et al., "ST-MoE", 2022 (z-loss); Mustafa et al., "LIMoE", 2022 (entropies).
  */
 import { Op, Recording, type Tensor } from "@switchyard/gpu"
 import { Schema } from "effect"
 import type { Decision } from "./Decision.ts"
 
 const weight = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
-export const Balance = Schema.Union([Schema.Struct({ loss: Schema.Literal("switch"), weight }), Schema.Struct({ loss: Schema.Literal("z"), weight })])
+export const Balance = Schema.Union([Schema.Struct({ loss: Schema.Literal("switch"), weight }), Schema.Struct({ loss: Schema.Literal("z"), weight }), Schema.Struct({ loss: Schema.Literal("mutual"), weight })])
 export type Balance = typeof Balance.Type
 
 /** experts · Σ_e f_e · P_e: f the share of visits that expert e got (a constant), P its mean probability. 1 when all are used equally, up to `experts / active` when not. */
 export const switchLoss = (options: { readonly weight: number }): Balance => ({ loss: "switch", weight: options.weight })
 /** The mean of (log Σ_e exp logit_e)²: keeps logits small. */
 export const zLoss = (options: { readonly weight: number }): Balance => ({ loss: "z", weight: options.weight })
+
+/**
+ * The mean entropy of rows' probabilities less the entropy of their mean: minus what a row tells about its expert. Lowest, −log experts, where each row is decided and
+ * experts are used alike, however few decisions a batch of prefixes holds.
+ */
+export const mutualLoss = (options: { readonly weight: number }): Balance => ({ loss: "mutual", weight: options.weight })
 
 /** What a log calls it. */
 export const name = (balance: Balance): string => `balance.${balance.loss}`
@@ -34,7 +40,8 @@ export const shares = (targets: Tensor.Tensor, like: Tensor.Tensor): Tensor.Tens
 /** The unweighted loss [1] of one replica. Options: `shares` [rows], equal when left out. */
 export const loss = (balance: Balance, decisions: ReadonlyArray<Decision>, options: { readonly shares?: Tensor.Tensor } = {}): Tensor.Tensor => {
   if (decisions.length === 0) throw new Error("Balance.loss: decisions must not be empty: a dense model has nothing to balance")
-  const each = decisions.filter(({ made }) => made === undefined).map((decision) => balance.loss === "switch" ? switchOf(decision, options.shares) : zOf(decision, options.shares)) // [1] of each layer
+  const of = { switch: switchOf, z: zOf, mutual: mutualOf }[balance.loss]
+  const each = decisions.filter(({ made }) => made === undefined).map((decision) => of(decision, options.shares)) // [1] of each layer
   return Op.affine(each.reduce((sum, next) => Op.add(sum, next)), { scale: 1 / each.length })
 }
 
@@ -47,6 +54,20 @@ const zOf = ({ logits }: Decision, shares?: Tensor.Tensor): Tensor.Tensor => {
   const normalizer = logNormalizer(logits) // [rows]
   return mean(Op.view(Op.multiply(normalizer, normalizer), [normalizer.shape[0]!, 1]), shares)
 }
+
+const mutualOf = (decision: Decision, shares?: Tensor.Tensor): Tensor.Tensor => {
+  const whole = Op.stopGradient(mean(decision.probabilities, shares)) // [experts]
+  Recording.sumReplicas([whole])
+  const logs = Op.map(Op.affine(whole, { shift: 1e-30 }), "log")
+  // Σ P log P, whose gradient is Σ log P · dP because Σ dP = 0: the logarithm may count as given, and replicas' parts add
+  const spread = Op.sumAll(Op.multiply(logs, mean(decision.probabilities, shares))) // [1]
+  const entropies = entropiesOf(decision) // [rows]
+  return Op.add(spread, mean(Op.view(entropies, [entropies.shape[0]!, 1]), shares))
+}
+/** H(p) of each row = log Σ exp logit − Σ p · logit; of sigmoids' shares −Σ p log p. Shapes: → [rows]. */
+const entropiesOf = ({ activation, logits, probabilities }: Pick<Decision, "activation" | "logits" | "probabilities">): Tensor.Tensor =>
+  activation === undefined ? Op.add(logNormalizer(logits), Op.dotRows(probabilities, logits), -1)
+    : Op.affine(Op.dotRows(probabilities, Op.map(Op.affine(probabilities, { shift: 1e-30 }), "log")), { scale: -1 })
 
 /** Σ over rows of share · x[row]. Shapes: x [rows, columns] → [columns]. */
 const mean = (x: Tensor.Tensor, shares?: Tensor.Tensor): Tensor.Tensor =>
@@ -75,9 +96,7 @@ export interface Observation {
 export const observe = (decision: Decision, options: { readonly shares?: Tensor.Tensor } = {}): Observation => {
   const { shares } = options, logits = Op.stopGradient(decision.logits), probabilities = Op.stopGradient(decision.probabilities)
   const load = visits(decision, shares), spread = mean(probabilities, shares) // [experts] each
-  // H(p) = log Σ exp logit − Σ p · logit
-  const entropies = decision.activation === undefined ? Op.add(logNormalizer(logits), Op.dotRows(probabilities, logits), -1) // [rows]
-    : Op.affine(Op.dotRows(probabilities, Op.map(Op.affine(probabilities, { shift: 1e-30 }), "log")), { scale: -1 }) // −Σ p log p
+  const entropies = entropiesOf({ ...decision, logits, probabilities }) // [rows]
   const meanEntropy = mean(Op.view(entropies, [entropies.shape[0]!, 1]), shares) // [1]
   Recording.sumReplicas([load, spread, meanEntropy])
   const entropyOfMean = Op.sumAll(Op.multiply(spread, Op.map(Op.affine(spread, { shift: 1e-30 }), "log")), -1) // [1]
