@@ -93,7 +93,7 @@ export const report = (found: ReadonlyArray<Measurement>, options: { readonly se
   return Report.make({
     title: "What routing by patches is worth in samples", seed: options.seed, split: "test", over: "seeds", banner: `${told.filter(({ reached }) => reached).length} of ${told.length} within what was expected.`,
     values: [...values("test accuracy", "%", ({ accuracies }) => accuracies), ...values("recall of the class's patch", "share", ({ recalls }) => recalls), ...needing],
-    sections: [{ title: "Accuracy by number of samples", text: `${told.map(({ text }) => text).join(". ")}.`, figures: [{ spec: panel as never, alt: "Test accuracy by number of training samples, method and number of patches", howToRead: `A point is one seed, a line the mean of ${options.seeds}; the dashed line is ${target} %. A line ends where ${target} % was reached twice running.` }] }],
+    sections: [{ title: "Accuracy by number of samples", text: told.map(({ text }) => `${text}.`).join("\n"), figures: [{ spec: panel as never, alt: "Test accuracy by number of training samples, method and number of patches", howToRead: `A point is one seed, a line the mean of ${options.seeds}; the dashed line is ${target} %. A line ends where ${target} % was reached twice running.` }] }],
     notes: [
       `${options.seeds} seeds, each with samples, weights and order of its own; 1,000 fresh samples to test with; ± is one standard error over seeds. Columns are numbers of training samples.`,
       "convolution: 40 filters on every patch, mean over patches. joint, separate: 8 experts of 5 filters, each on the 2 patches its router scores highest; routers trained with the experts, or before them by a loss linear in them. Output weights are fixed random numbers.",

@@ -29,7 +29,7 @@ export const Run = Schema.Struct({
  * Options: `seed` of data, initial weights and noise; `examples` to train with and as many to test with; `steps` at most. Fails: the device's failures.
  */
 export const train = Stage.make("theory/train", {
-  version: 1,
+  version: 2,
   inputs: [],
   options: Schema.Struct({
     setting: Schema.Literals(Object.keys(settings) as ReadonlyArray<keyof typeof settings>), form: Schema.Literals(["mixture", "single"]), activation: Schema.Literals(["cubic", "linear"]), gate: Schema.Literals(["softmax", "released"]),
@@ -96,7 +96,7 @@ export const report = (runs: Readonly<Record<string, ReadonlyArray<Trained>>>, o
       ...lines("clusters with an expert of their own", "of 4", ({ centres }) => centres.length === 0 ? null : ownExperts(centres)), ...lines("features over centres in the router", "ratio of lengths", (run) => run.centres.length === 0 ? null : featureShare(run))
     ],
     sections: [
-      { title: "Accuracy", text: `${verdicts.map(({ text }) => text).join(". ")}.`, figures: [figures.accuracy(runs, options.base)] },
+      { title: "Accuracy", text: verdicts.map(({ text }) => `${text}.`).join("\n"), figures: [figures.accuracy(runs, options.base)] },
       { title: "Routing", figures: [figures.entropy(mixtures), figures.dispatch(mixtures)] }
     ],
     notes: [

@@ -13,7 +13,7 @@ import { present } from "./present.ts"
 import { common, place, start, work } from "./target.ts"
 
 /** Seeds where no limit is given, and numbers of patches. */
-const usual = 40, sizes = [16, 64]
+const usual = 10, sizes = [16, 64]
 export interface Flags { readonly most: number; readonly limit: Option.Option<number>; readonly seed: number; /** Numbers of patches; 16 and 64 where left out. */ readonly sizes?: ReadonlyArray<number> }
 
 /** The report of `eval:patches` and its verdicts: a stage for each method, number of patches and of samples. Fails: the device's and the store's failures. */

@@ -78,13 +78,18 @@ export const forward = (network: Network, given: Inputs, { filters, router }: Pa
 export const lossOf = (network: Network, { labels, shares }: Inputs, output: Tensor.Tensor): Tensor.Tensor =>
   Op.sumAll(Op.multiply(Op.crossEntropy(network.form === "mixture" && network.gate === "released" ? Op.softmax(output) : output, labels), shares))
 
-/** A gradient whose every expert is divided by its own norm: that of its weights plus that of its biases. Nothing moves where no example came. Shapes: [experts, responses, width + 1]. */
+/**
+ * A gradient whose every expert is divided by its own norm: that of its weights plus that of its biases. Shapes: [experts, responses, width + 1].
+ *
+ * An expert without examples stays where it is, and so does one whose answers are so sure that the squares of its gradient vanish in f32 (below
+ * about 1e-19): a vanished norm must not blow up what is left of the gradient.
+ */
 export const normalised = (gradient: Tensor.Tensor): Tensor.Tensor => {
   const [experts, responses, columns] = gradient.shape as readonly [number, number, number], flat = Op.view(gradient, [experts * responses, columns])
   const norm = (from: number, count: number) => {
     const part = Op.view(Op.sliceColumns(flat, from, count), [experts, responses * count])
     return Op.map(Op.dotRows(part, part), "sqrt") // [experts]
   }
-  const norms = Op.affine(Op.add(norm(0, columns - 1), norm(columns - 1, 1)), { shift: 1e-30 })
+  const norms = Op.affine(Op.add(norm(0, columns - 1), norm(columns - 1, 1)), { shift: 1e-17 })
   return Op.view(Op.divideRows(Op.view(gradient, [experts, responses * columns]), norms), gradient.shape)
 }

@@ -127,6 +127,18 @@ describe("the recorded networks", () => {
     expect(norms[1]).toBeCloseTo(1, 9)
     expect(norms[2]).toBe(0)
   })
+  test("a gradient whose squares vanish in f32 moves nothing", async () => {
+    const given = parameters(network()).filters, program = Recording.record(() => Op.keep(normalised(given), "out"))
+    for (const size of [1e-19, 1e-22, 1e-30]) {
+      const out = await running(Effect.scoped(Effect.gen(function*() {
+        const arena = yield* (yield* Device.Device).arena
+        yield* arena.upload(given, new Float32Array(given.slot.length).fill(size))
+        yield* arena.submit(program)
+        return yield* arena.read(program.outputs)
+      })))
+      expect(Math.max(...out)).toBeLessThan(0.02)
+    }
+  })
 })
 
 describe("training", () => {
