@@ -15,7 +15,7 @@ const base: Model.Model = {
   normEpsilon: 1e-5, ropeTheta: 10_000, tiedEmbeddings: true, feedForward: { kind: "dense", inner: 12 }, extra: {}
 }
 const mixture = (router: Router.Router, expert: Model.Expert = { kind: "full" }): Model.Model => ({
-  ...base, feedForward: { kind: "mixture", inner: 12, experts, active: Router.active(router, experts), expert, router, routerTensors: Router.tensors(router, { experts, hidden }), ...router.depth?.decide === "once" ? { routerLayers: [router.depth.layer] } : {} }
+  ...base, feedForward: { kind: "mixture", inner: 12, experts, active: Router.active(router, experts), expert, router, routerTensors: Router.tensors(router, { ...base, experts }), ...router.depth?.decide === "once" ? { routerLayers: [router.depth.layer] } : {} }
 })
 const checkpointOf = (model: Model.Model) => Checkpoint.make({
   model, tokenizer: Tokenizer.bytes(),
@@ -28,7 +28,9 @@ const models: Readonly<Record<string, Model.Model>> = {
   "two of the experts by token": mixture(Router.topK({ active: 2 })),
   "low-rank experts by a pooled prefix": mixture(Router.prefix({ active: 2 }), { kind: "lowRank", rank: 2, scale: 1.5 }),
   "centroids of a fading prefix": mixture(Router.prototypes({ active: 1, unit: { of: "prefix", pool: "decay", decay: 0.7 } })),
-  "one decision for all layers, by two pools": mixture({ ...Router.topK({ active: 2 }), unit: { of: "prefix", pool: "bank", decays: [1, 0.5], normalize: "rms" }, depth: { decide: "once", layer: 0 } })
+  "one decision for all layers, by two pools": mixture({ ...Router.topK({ active: 2 }), unit: { of: "prefix", pool: "bank", decays: [1, 0.5], normalize: "rms" }, depth: { decide: "once", layer: 0 } }),
+  "chance by position": mixture(Router.random({ active: 2 })),
+  "a layer that is told, then a network over whitened pools": mixture(Router.once(Router.prefixMlp({ active: 1, inner: 3, normalize: "whitened" }), { layer: 1, before: [1, 0] }))
 }
 
 const split = { name: "host, split over two workers", layer: () => Device.host({ workers: 2 }) }
