@@ -4,7 +4,7 @@
  */
 import { adamw } from "./kernels/adamw.ts"
 import { clipFactor } from "./kernels/clipFactor.ts"
-import { sumSquares } from "./kernels/sumSquares.ts"
+import { chunkLength, sumSquares } from "./kernels/sumSquares.ts"
 import * as Recording from "./Recording.ts"
 import { expectShape, kept, like, partsOf, type Tensor } from "./Tensor.ts"
 
@@ -54,9 +54,10 @@ export const update = (state: State, given: ReadonlyArray<Tensor>): Tensor => {
   const parameters = flat(state.parameters), first = flat(state.first), second = flat(state.second), gradients = flat(given)
   const decays = state.parameters.flatMap((parameter, at) => partsOf(parameter).map(() => state.decays[at]!))
   Recording.sumReplicas([...new Map(gradients.map((gradient) => [gradient.slot.id, gradient])).values()]) // two parameters may share one gradient
-  const squares = Recording.scratch([parameters.length]), factor = Recording.scratch([2])
-  gradients.forEach((x, at) => Recording.step(sumSquares, { x, out: squares }, { count: x.slot.length, at }))
-  Recording.step(clipFactor, { squares, out: factor }, { count: parameters.length, maximum: clip })
+  const places = gradients.reduce<ReadonlyArray<number>>((starts, { slot }) => [...starts, starts.at(-1)! + Math.ceil(slot.length / chunkLength)], [0]), norms = places.at(-1)!
+  const squares = Recording.scratch([norms]), factor = Recording.scratch([2])
+  gradients.forEach((x, at) => Recording.step(sumSquares, { x, out: squares }, { count: x.slot.length, at: places[at]!, chunk: chunkLength }))
+  Recording.step(clipFactor, { squares, out: factor }, { count: norms, maximum: clip })
   parameters.forEach((parameter, at) => Recording.step(adamw,
     { parameter, first: first[at]!, second: second[at]!, gradient: gradients[at]!, hyper, clip: factor },
     { count: parameter.slot.length, decays: decays[at] ? 1 : 0 }))

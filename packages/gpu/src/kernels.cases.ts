@@ -121,7 +121,7 @@ for (const count of [1, 3, 64, 65, 1003]) {
   const bounds = { count, slope: 1.702, limit: 2 }
   add("clampedSwiglu", name, { gate: normal(count, 3), up: normal(count, 3), out: real(count) }, bounds)
   add("clampedSwigluGradient", name, { gate: normal(count, 3), up: normal(count, 3), gradient: normal(count), gateGradient: real(count), upGradient: real(count) }, bounds)
-  add("sumSquares", name, { x: normal(count), out: real(5) }, { count, at: 3 }, { tolerance: 1e-5 })
+  add("sumSquares", name, { x: normal(count), out: real(5) }, { count, at: 3, chunk: 1003 }, { tolerance: 1e-5 })
   for (const decays of [0, 1]) add("adamw", `${name}, decays ${decays}`,
     { parameter: normal(count), first: normal(count, 0.1), second: positive(count), gradient: normal(count), hyper: Float32Array.from([0.01, 0.875, 0.96875, 1e-8, 0.125, 0.5, 0.25]), clip: Float32Array.from([0.75, 2]) }, { count, decays })
   for (const [mode, word] of modes.entries()) {
@@ -130,6 +130,7 @@ for (const count of [1, 3, 64, 65, 1003]) {
     add("mapGradient", `${word}, ${name}`, { x, gradient: normal(count), out: real(count) }, { count, mode }, { tolerance: 5e-6 })
   }
 }
+add("sumSquares", "in four parts", { x: normal(3500), out: real(6) }, { count: 3500, at: 1, chunk: 1000 }, { tolerance: 1e-5 })
 add("add", "NaN and infinities", { a: put(normal(21), awkward), b: normal(21), out: real(21) }, { count: 21, scale: 1 }, { special: true })
 add("multiply", "NaN and infinities", { a: put(normal(21), awkward), b: normal(21), out: real(21) }, { count: 21, scale: 1 }, { special: true })
 add("affine", "NaN and infinities", { x: put(normal(21), awkward), out: real(21) }, { count: 21, scale: 2, shift: 1 }, { special: true })
@@ -212,6 +213,7 @@ for (const [rows, columns, entries, divisor] of [[1, 1, 1, 1], [9, 5, 4, 1], [12
 for (const [count, bins] of [[1, 1], [10, 3], [300, 8], [1000, 5], [65, 260]] as const) {
   const keys = count > 20 ? put(below(count, bins), { 3: bins, 9: 0xffffffff }) : below(count, bins)
   add("countingSort", `${count} keys, ${bins} bins`, { keys, order: index(count), offsets: index(bins + 1) }, { rows: 1, count, bins })
+  add("sortFew", `${count} keys, ${bins} bins`, { keys, order: index(count), offsets: index(bins + 1) }, { count, bins })
   add("invert", `${count} places`, { order: shuffled(count), out: index(count) }, { count })
 }
 for (const { name, offsets } of groupings) {

@@ -46,6 +46,7 @@ import { gather } from "./kernels/gather.ts"
 import { gatherScaled } from "./kernels/gatherScaled.ts"
 import { countingSort } from "./kernels/countingSort.ts"
 import { idsWithin } from "./kernels/idsWithin.ts"
+import { sortFew } from "./kernels/sortFew.ts"
 import { invert } from "./kernels/invert.ts"
 import { segmentSum } from "./kernels/segmentSum.ts"
 import { segmentLengths } from "./kernels/segmentLengths.ts"
@@ -109,6 +110,7 @@ export const kernels: ReadonlyMap<string, Kernel.Any> = new Map<string, Kernel.A
   gather,
   gatherScaled,
   countingSort,
+  sortFew,
   idsWithin,
   invert,
   segmentSum,

@@ -8,9 +8,9 @@ import { LanguageModel, Mixture, Router } from "@switchyard/routing"
 import { Effect } from "effect"
 import { type Case, clocked } from "./measure.ts"
 
-/** How much of everything: `copy` floats of each replica; rows of products and layers; sequences of the training step, of so many tokens. */
-export interface Sizes { readonly copy: number; readonly rows: number; readonly batch: number; readonly tokens: number }
-export const sizes = { full: { copy: 1 << 23, rows: 4096, batch: 16, tokens: 256 }, software: { copy: 1 << 22, rows: 512, batch: 2, tokens: 256 }, look: { copy: 1 << 16, rows: 64, batch: 2, tokens: 16 } } as const satisfies Record<string, Sizes>
+/** How much of everything: `copy` floats of each replica; rows of products; tokens of a `layer`; sequences of the training step, of so many tokens. */
+export interface Sizes { readonly copy: number; readonly rows: number; readonly layer: number; readonly batch: number; readonly tokens: number }
+export const sizes = { full: { copy: 1 << 23, rows: 4096, layer: 4096, batch: 16, tokens: 256 }, software: { copy: 1 << 22, rows: 512, layer: 4096, batch: 2, tokens: 256 }, look: { copy: 1 << 16, rows: 64, layer: 64, batch: 2, tokens: 16 } } as const satisfies Record<string, Sizes>
 
 /** The model of the training step: `models/seed`, 0.886 M parameters. */
 export const seedModel: Model.Model = {
@@ -27,7 +27,7 @@ const randomWeights = (seed: number): Weights.Weights => Weights.fromMemory(new 
 export interface Memory { readonly name: string; readonly device: string; readonly predicted: number; readonly measured: Effect.Effect<number, Device.Failure> }
 
 /** The cases of one device and the memory of the larger ones; lives as long as the scope. */
-export const onDevice = (device: Device.Service, { batch, copy, rows, tokens }: Sizes, seed: number) => Effect.gen(function*() {
+export const onDevice = (device: Device.Service, { batch, copy, layer: layerTokens, rows, tokens }: Sizes, seed: number) => Effect.gen(function*() {
   const { adapter, name: place, replicas } = device, cases: Array<Case> = [], memory: Array<Memory> = []
 
   /** Adds a case: `build` uploads and gives the program; the reading of one number waits for its end. `times`: how often the program does what is timed. */
@@ -73,8 +73,8 @@ export const onDevice = (device: Device.Service, { batch, copy, rows, tokens }: 
     return { program: repeat(times, () => Op.groupedLinear(x, weight, offsets)) }
   }))
 
-  const layer = `${share * replicas} tokens, hidden ${hidden}`
-  const widths = { x: [share, hidden], target: [share, hidden] } as const
+  const each = Math.max(1, Math.floor(layerTokens / replicas)), layer = `${each * replicas} tokens, hidden ${hidden}`
+  const widths = { x: [each, hidden], target: [each, hidden] } as const
   yield* add({ name: "dense layer", shape: layer, ...processor() }, {}, (arena) => Effect.gen(function*() {
     const x = yield* filled(arena, "x", widths.x, { sharded: true, deviation: 1 }), target = yield* filled(arena, "target", widths.target, { sharded: true, deviation: 1 })
     const gate = yield* filled(arena, "gate", [active * inner, hidden]), up = yield* filled(arena, "up", [active * inner, hidden]), down = yield* filled(arena, "down", [hidden, active * inner])
@@ -84,7 +84,7 @@ export const onDevice = (device: Device.Service, { batch, copy, rows, tokens }: 
     const x = yield* filled(arena, "x", widths.x, { sharded: true, deviation: 1 }), target = yield* filled(arena, "target", widths.target, { sharded: true, deviation: 1 })
     const gate = yield* filled(arena, "gate", [groups, inner, hidden]), up = yield* filled(arena, "up", [groups, inner, hidden]), down = yield* filled(arena, "down", [groups, hidden, inner]), weight = yield* filled(arena, "router", [groups, hidden])
     return { program: record(() => {
-      const { output } = Mixture.forward(x, { layer: 0, batch: 1, tokens: share, router: Router.topK({ active }), tensors: { weight }, experts: { kind: "full", count: groups, stack: { gate, up, down } } })
+      const { output } = Mixture.forward(x, { layer: 0, batch: 1, tokens: each, router: Router.topK({ active }), tensors: { weight }, experts: { kind: "full", count: groups, stack: { gate, up, down } } })
       return Gradient.of(Op.sumAll(Op.multiply(output, target)), [x, gate, up, down, weight])
     }) }
   }))

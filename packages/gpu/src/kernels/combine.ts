@@ -5,7 +5,7 @@ export const combine = make("combine", {
   bindings: { y: reads, places: readsIndex, weights: reads, out: writes },
   params: { count: "u32", columns: "u32", active: "u32", weighted: "u32" },
   flops: ({ count }) => 4 * count,
-  dispatch: ({ count }) => perElement(count),
+  dispatch: ({ count }) => perElement(Math.ceil(count / 4)),
   source: new URL("./combine.wgsl", import.meta.url),
   run: ({ out, places, weights, y }, { active, columns, count, weighted }) => {
     for (let i = 0; i < count; i++) {

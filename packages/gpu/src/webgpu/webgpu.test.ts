@@ -42,7 +42,11 @@ here("beyond the shared cases", () => {
     kernel: "countingSort", name: `${keys.length} keys, ${bins} bins`, buffers: { keys, order: new Uint32Array(keys.length), offsets: new Uint32Array(bins + 1) },
     params: { rows: 1, count: keys.length, bins }, tolerance: 0, special: false
   })
+  const few = ({ buffers, name, params }: KernelCase): KernelCase => ({ kernel: "sortFew", name, buffers, params: { count: params["count"]!, bins: params["bins"]! }, tolerance: 0, special: false })
   const words = (length: number, seed: number) => Random.fillUnsigned(Random.make(seed, "keys"), new Uint32Array(length))
+  test("sortFew too, for bins that are few", async () => {
+    expect(await wrong([few(sort(words(5000, 1).map((word) => word % 9), 8)), few(sort(new Uint32Array(1025).fill(3), 5)), few(sort(words(3000, 4).map((word) => word % 256), 256)), few(sort(Uint32Array.of(7), 1))])).toEqual([])
+  })
   test("countingSort is stable across tiles and bins larger than a workgroup", async () => {
     expect(await wrong([
       sort(words(5000, 1).map((word) => word % 8), 8), sort(words(4097, 2).map((word) => word % 3000), 2500), sort(new Uint32Array(1025).fill(3), 5),

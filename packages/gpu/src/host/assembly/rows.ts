@@ -53,10 +53,13 @@ export function sumRows(x: usize, out: usize, rows: u32, columns: u32, scale: f3
   }
 }
 
-export function sumSquares(x: usize, out: usize, count: u32, at: u32): void {
-  let sum: f64 = 0
-  for (let i: u32 = 0; i < count; i += 1024) sum += <f64>dotRow(x + (i << 2), x + (i << 2), min(1024, count - i))
-  store<f32>(out + (at << 2), <f32>sum)
+export function sumSquares(x: usize, out: usize, count: u32, at: u32, chunk: u32): void {
+  for (let from: u32 = 0; from < count; from += chunk, at++) {
+    const end = min(from + chunk, count)
+    let sum: f64 = 0
+    for (let i: u32 = from; i < end; i += 1024) sum += <f64>dotRow(x + (i << 2), x + (i << 2), min(1024, end - i))
+    store<f32>(out + (at << 2), <f32>sum)
+  }
 }
 
 export function rmsNorm(x: usize, gain: usize, out: usize, inverse: usize, rows: u32, columns: u32, epsilon: f32): void {
