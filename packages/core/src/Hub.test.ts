@@ -45,11 +45,23 @@ const gitHash = (content: Buffer) => createHash("sha1").update(`blob ${content.l
 const sha256 = (content: Buffer) => createHash("sha256").update(content).digest("hex")
 const isLarge = (name: string) => /\.(safetensors|bin)$/.test(name)
 
+/** A data set: rows in a folder, a picture, and parquet when that is all. */
+const rowFiles = { "data/test.jsonl": "{\"question\":\"1\"}\n", "README.md": "---\nlicense: mit\n---\n", "cover.png": "no rows" }
+let parquetOnly = false
+const answerRows = (url: URL, json: (value: unknown, status?: number) => void, response: ServerResponse): void => {
+  const files: Readonly<Record<string, string>> = parquetOnly ? { "data/test-00000-of-00001.parquet": "PAR1", "README.md": rowFiles["README.md"] } : rowFiles
+  const [first, ...rest] = url.pathname.slice(1).split("/"), parts = first === "api" ? rest.slice(1) : rest
+  if (parts.slice(0, 2).join("/") !== "tiny/rows") json({ error: "Repository not found" }, 404)
+  else if (parts[2] === "revision") json({ sha })
+  else if (parts[2] === "tree") json(Object.entries(files).map(([path, text]) => ({ type: "file", path, size: text.length, oid: gitHash(Buffer.from(text)) })))
+  else response.end(files[decodeURIComponent(parts.slice(4).join("/"))])
+}
 const answer = (request: IncomingMessage, response: ServerResponse, host: string): void => {
   const url = new URL(request.url!, "http://x"), json = (value: unknown, status = 200, headers = {}) => response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(value))
   log.push({ url: request.url!, range: request.headers.range, token: request.headers.authorization, host })
   if (fault.busy !== undefined && fault.busy-- > 0) { json({}, 503); return }
   if (fault.status !== undefined) { json({ error: "no" }, fault.status, fault.status === 404 ? {} : { "x-error-message": "Access to it is restricted" }); return }
+  if (/^\/(api\/)?datasets\//.test(url.pathname)) { answerRows(url, json, response); return }
   const names = readdirSync(origin).filter((name) => fault.hidden?.test(name) !== true).sort(), [, ...parts] = url.pathname.split("/")
   if (parts[0] === "api") {
     if (parts.slice(1, 4).join("/") !== `models/${id}`) { json({ error: "Repository not found" }, 404); return }
@@ -280,7 +292,7 @@ describe("the cache", () => {
     log = []
     expect(await run(Hub.locate(`${id}@${commit}`, at))).toBe(folder)
     expect(log).toEqual([])
-    expect((await failure(Hub.locate("no/such/folder", at))).message).toMatch(/there is no such folder, and this is no model's id\. Remedy: check the path; for a model of the hub write org\/name/)
+    expect((await failure(Hub.locate("no/such/folder", at))).message).toMatch(/there is no such folder, and this is no model's id\. Remedy: check the path; for an id of the hub write org\/name/)
     expect(await failure(Hub.locate("tiny/lama", at))).toMatchObject({ reason: "NotFound", status: 404, problem: "there is no such folder, and the hub does not have it" })
   })
   test("stopped in mid-body: what came stays, and the next fetch goes on from there", async () => {
@@ -296,6 +308,28 @@ describe("the cache", () => {
     expect(hubCache.root({ HF_HOME: "/b", XDG_CACHE_HOME: "/c" })).toBe("/b/hub")
     expect(hubCache.root({ XDG_CACHE_HOME: "/c" })).toBe("/c/huggingface/hub")
     expect(hubCache.root({})).toMatch(/\.cache\/huggingface\/hub$/)
+  })
+})
+
+describe("a data set", () => {
+  const at = () => ({ endpoint, cache, wait: 1, kind: "dataset" as const })
+  test("is fetched beside models into its own folder: rows and card, from any depth; then offline, without a request", async () => {
+    const folder = await run(Hub.locate("tiny/rows@v1", at()))
+    expect(folder).toBe(join(cache, "datasets--tiny--rows", "snapshots", commit))
+    expect(readdirSync(folder, { recursive: true }).sort()).toEqual(["README.md", "data", join("data", "test.jsonl")])
+    expect(readFileSync(join(folder, "data", "test.jsonl"), "utf8")).toBe(rowFiles["data/test.jsonl"])
+    expect(log.some(({ url }) => url === `/datasets/tiny/rows/resolve/${commit}/data/test.jsonl`)).toBe(true)
+    log = []
+    expect([await run(Hub.locate("tiny/rows@v1", { ...at(), offline: true })), log]).toEqual([folder, []])
+    expect(await failure(Hub.locate("tiny/row", { ...at(), offline: true }))).toMatchObject({ reason: "Cache", remedy: expect.stringMatching(/nearest id in the cache is tiny\/rows/) })
+    // a model of the same name is another thing
+    expect(await failure(Hub.locate("tiny/rows", { ...at(), kind: "model" }))).toMatchObject({ status: 404 })
+  })
+  test("in parquet alone: an error with the command that makes JSON lines of it", async () => {
+    parquetOnly = true
+    try {
+      expect((await failure(Hub.locate("tiny/rows", at()))).message).toMatch(/tiny\/rows: .*in parquet, which is not read here\. Remedy: .*python3 -c "from datasets import load_dataset; .*load_dataset\('tiny\/rows', revision='main'\)/)
+    } finally { parquetOnly = false }
   })
 })
 

@@ -6,6 +6,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } f
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
+import { cases } from "./damage.fixture.ts"
 import * as Safetensors from "./Safetensors.ts"
 import { headerLength, parse } from "./SafetensorsHeader.ts"
 import * as Weights from "./Weights.ts"
@@ -146,7 +147,7 @@ describe("attacks", () => {
       }
       const verdict = check(bytes)
       return verdict.accepted === true || verdict.refused === true
-    }), { seed: 3, numRuns: 5000 })
+    }), { seed: 3, numRuns: cases(5000) })
   })
   test("fuzz: arbitrary JSON as a header never gets past the checks as anything else than an error by name", () => {
     fc.assert(fc.property(fc.json(), (json) => {
@@ -155,7 +156,7 @@ describe("attacks", () => {
       bytes.set(text, 8)
       const verdict = check(bytes)
       return verdict.accepted === true || verdict.refused === true
-    }), { seed: 4, numRuns: 1000 })
+    }), { seed: 4, numRuns: cases(1000) })
   })
 })
 

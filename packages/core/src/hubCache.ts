@@ -13,8 +13,9 @@ import { temporaryName } from "./File.ts"
 import { HubError } from "./HubError.ts"
 import { nearest } from "./Weights.ts"
 
-/** One model's folder in a cache. */
-export interface Repository { readonly id: string; readonly cache: string; readonly folder: string }
+export type Kind = "model" | "dataset"
+/** One model's, or one data set's, folder in a cache. */
+export interface Repository { readonly kind: Kind; readonly id: string; readonly cache: string; readonly folder: string }
 /** A file of a revision. Units: `size` bytes. `hash`: 64 digits of SHA-256, or 40 of git's SHA-1. */
 export interface Entry { readonly path: string; readonly size: number; readonly hash: string }
 
@@ -32,12 +33,12 @@ export const isSafe = (path: string): boolean =>
   path !== "" && !/[\\:\0]/.test(path) && path.split("/").every((part) => part !== "" && part !== "." && part !== "..")
 
 /** The folder of `org/name`. Fails: throws HubError when the id or the revision cannot be one. */
-export const repository = (cache: string, id: string, revision: string): Repository => {
+export const repository = (cache: string, id: string, revision: string, kind: Kind = "model"): Repository => {
   if (!/^[A-Za-z0-9][\w.-]{0,95}(?:\/[A-Za-z0-9][\w.-]{0,95})?$/.test(id) || /--|\.\.|\.git$/.test(id)) {
-    throw new HubError({ id, reason: "Invalid", problem: "this is no model's id", remedy: "write org/name, as it stands in the address of the model's page" })
+    throw new HubError({ id, reason: "Invalid", problem: `this is no ${kind}'s id`, remedy: `write org/name, as it stands in the address of the ${kind}'s page` })
   }
   if (!isSafe(revision) || revision.startsWith("-")) throw new HubError({ id, reason: "Invalid", problem: `${JSON.stringify(revision)} is no revision`, remedy: "give a branch, a tag or a commit" })
-  return { id, cache, folder: join(cache, `models--${id.replaceAll("/", "--")}`) }
+  return { kind, id, cache, folder: join(cache, `${kind}s--${id.replaceAll("/", "--")}`) }
 }
 
 const orMissing = (error: NodeJS.ErrnoException): undefined => { if (error.code === "ENOENT" || error.code === "ENOTDIR") return undefined; throw error }
@@ -109,12 +110,12 @@ export const link = async (of: Repository, at: string, entry: Entry): Promise<vo
   } finally { await rm(temporary, { force: true }) }
 }
 
-/** Ids of the models in a cache. */
-export const ids = async (cache: string): Promise<ReadonlyArray<string>> =>
-  (await readdir(cache).catch(() => [])).filter((name) => name.startsWith("models--")).map((name) => name.slice("models--".length).replaceAll("--", "/")).sort()
+/** Ids of the models, or of the data sets, in a cache. */
+export const ids = async (cache: string, kind: Kind = "model"): Promise<ReadonlyArray<string>> =>
+  (await readdir(cache).catch(() => [])).filter((name) => name.startsWith(`${kind}s--`)).map((name) => name.slice(`${kind}s--`.length).replaceAll("--", "/")).sort()
 
 /** A sentence about the most similar id in the cache, or nothing when there is none. */
-export const suggestion = async (cache: string, id: string): Promise<string> => {
-  const known = (await ids(cache)).filter((other) => other !== id)
+export const suggestion = async ({ cache, id, kind }: Pick<Repository, "cache" | "id" | "kind">): Promise<string> => {
+  const known = (await ids(cache, kind)).filter((other) => other !== id)
   return known.length === 0 ? "" : `; the nearest id in the cache is ${nearest(id, known)}`
 }

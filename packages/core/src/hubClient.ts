@@ -14,6 +14,9 @@ import { HubError, type Reason } from "./HubError.ts"
 /** How to ask. Units: `wait` milliseconds before the first repetition. */
 export interface Connection { readonly endpoint: string; readonly token: string | undefined; readonly retries: number; readonly wait: number; readonly of: Repository; readonly signal: AbortSignal }
 
+/** The address of the model's or data set's page. */
+const page = ({ endpoint, of }: Connection): string => `${endpoint}/${of.kind === "dataset" ? "datasets/" : ""}${of.id}`
+
 type About = { readonly file?: string; readonly url: string; readonly status?: number }
 const wrong = ({ of }: Connection, reason: Reason, about: About, problem: string, remedy: string) => new HubError({ id: of.id, reason, problem, remedy, ...about })
 const online = "check the network and the endpoint (HF_ENDPOINT); what has arrived is kept and the next fetch goes on from there. With HF_HUB_OFFLINE=1 only the cache is used"
@@ -26,10 +29,10 @@ const reasonOf = (error: unknown): string => {
 const refusal = async (hub: Connection, about: About & { readonly status: number }, said: string | null): Promise<HubError> => {
   const { status } = about, quoted = said === null ? "" : ` (${said.replace(/\s+/g, " ").slice(0, 200)})`
   if (status === 401 || status === 403) {
-    const remedy = `${hub.token === undefined ? "set HF_TOKEN to a token that may read it" : "use a token that may read it"}; accept the terms on ${hub.endpoint}/${hub.of.id} first when it is gated, and check the id, since a hub answers the same to a wrong one`
-    return wrong(hub, "Unauthorized", about, `the hub does not let us read it${quoted}`, `${remedy}${await suggestion(hub.of.cache, hub.of.id)}`)
+    const remedy = `${hub.token === undefined ? "set HF_TOKEN to a token that may read it" : "use a token that may read it"}; accept the terms on ${page(hub)} first when it is gated, and check the id, since a hub answers the same to a wrong one`
+    return wrong(hub, "Unauthorized", about, `the hub does not let us read it${quoted}`, `${remedy}${await suggestion(hub.of)}`)
   }
-  if (status === 404) return wrong(hub, "NotFound", about, `the hub does not have it${quoted}`, `check the id, the revision and the file's name${await suggestion(hub.of.cache, hub.of.id)}`)
+  if (status === 404) return wrong(hub, "NotFound", about, `the hub does not have it${quoted}`, `check the id, the revision and the file's name${await suggestion(hub.of)}`)
   if (status === 408 || status === 429 || status >= 500) return wrong(hub, "Network", about, `the hub is in trouble${quoted}`, "wait a while, then fetch again")
   return wrong(hub, "Answer", about, `the hub refused${quoted}`, "check the endpoint (HF_ENDPOINT)")
 }
@@ -91,7 +94,7 @@ const json = (hub: Connection, first: URL): Promise<{ readonly value: unknown; r
 
 /** The commit that a revision is now. Fails: throws HubError. */
 export const commitAt = async (hub: Connection, revision: string): Promise<string> => {
-  const url = new URL(`${hub.endpoint}/api/models/${hub.of.id}/revision/${encodeURIComponent(revision)}`), { value } = await json(hub, url)
+  const url = new URL(`${hub.endpoint}/api/${hub.of.kind}s/${hub.of.id}/revision/${encodeURIComponent(revision)}`), { value } = await json(hub, url)
   const sha = (value as { readonly sha?: unknown } | null)?.sha
   if (typeof sha !== "string" || !/^[0-9a-f]{40}$/.test(sha)) throw wrong(hub, "Answer", { url: url.href }, "the answer names no commit", "check the endpoint (HF_ENDPOINT)")
   return sha
@@ -100,7 +103,7 @@ export const commitAt = async (hub: Connection, revision: string): Promise<strin
 /** Every file of a commit. Fails: throws HubError, also for a name that leads out of its folder. */
 export const tree = async (hub: Connection, commit: string): Promise<ReadonlyArray<Entry>> => {
   const entries = new Map<string, Entry>()
-  let url: URL | undefined = new URL(`${hub.endpoint}/api/models/${hub.of.id}/tree/${commit}?recursive=true`)
+  let url: URL | undefined = new URL(`${hub.endpoint}/api/${hub.of.kind}s/${hub.of.id}/tree/${commit}?recursive=true`)
   for (let pages = 0; url !== undefined; pages++) {
     const at: About = { url: url.href }, { value, next }: { readonly value: unknown; readonly next: URL | undefined } = await json(hub, url)
     if (!Array.isArray(value) || pages > 1000) throw wrong(hub, "Answer", at, "the answer is no list of files", "check the endpoint (HF_ENDPOINT)")
@@ -122,7 +125,7 @@ export const tree = async (hub: Connection, commit: string): Promise<ReadonlyArr
 /** Fetches one file into its blob: goes on where an earlier try stopped, and appears only when its hash is right. `arrived` is told the bytes there are. */
 export const download = async (hub: Connection, commit: string, entry: Entry, arrived: (bytes: number) => void): Promise<void> => {
   const blob = blobPath(hub.of, entry.hash), partial = `${blob}.switchyard.incomplete`, file = entry.path
-  const url = new URL(`${hub.endpoint}/${hub.of.id}/resolve/${commit}/${file.split("/").map(encodeURIComponent).join("/")}`)
+  const url = new URL(`${page(hub)}/resolve/${commit}/${file.split("/").map(encodeURIComponent).join("/")}`)
   await mkdir(dirname(blob), { recursive: true })
   const refuse = async (about: About, problem: string): Promise<never> => {
     await rm(partial, { force: true })

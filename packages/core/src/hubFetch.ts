@@ -19,7 +19,7 @@ export interface Progress { readonly file: string; readonly done: number; readon
 
 /**
  * revision: a branch, tag or commit ("main"). endpoint: the hub's address (HF_ENDPOINT, else https://huggingface.co). token: HF_TOKEN. offline: the cache
- * alone (HF_HUB_OFFLINE=1). cache: its folder (HF_HUB_CACHE, HF_HOME). files: patterns with `*` instead of the usual choice. retries: of a broken connection
+ * alone (HF_HUB_OFFLINE=1). cache: its folder (HF_HUB_CACHE, HF_HOME). files: patterns with `*` instead of the usual choice. kind: "dataset" for what stands under datasets/ on the hub. retries: of a broken connection
  * (4). Units: wait, milliseconds before the first of them, doubled each time (500).
  */
 export interface Options {
@@ -29,6 +29,7 @@ export interface Options {
   readonly offline?: boolean
   readonly cache?: string
   readonly files?: ReadonlyArray<string>
+  readonly kind?: Cache.Kind
   readonly retries?: number
   readonly wait?: number
   readonly progress?: (progress: Progress) => void
@@ -51,7 +52,7 @@ const isOn = (value: string | undefined): boolean => value !== undefined && /^(?
 export const settle = (name: string, options: Options) => {
   const [id, asked] = name.split(/@(.*)/s) as [string, string?]
   const { HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE } = process.env, revision = options.revision ?? asked ?? "main"
-  const of = Cache.repository(options.cache ?? Cache.root(), id, revision), token = options.token ?? HF_TOKEN
+  const of = Cache.repository(options.cache ?? Cache.root(), id, revision, options.kind), token = options.token ?? HF_TOKEN
   const endpoint = (options.endpoint ?? (HF_ENDPOINT ? HF_ENDPOINT : "https://huggingface.co")).replace(/\/+$/, "")
   if (!/^https?:\/\/[^/]/.test(endpoint)) throw new HubError({ id, url: endpoint, reason: "Invalid", problem: "this endpoint is no address", remedy: "set HF_ENDPOINT to one that begins with https://" })
   return {
@@ -79,6 +80,8 @@ export const choose = (entries: ReadonlyArray<Cache.Entry>, patterns: ReadonlyAr
   const usually = entries.filter(({ path }) => usual.test(path)), model = usually.some(({ path }) => /^model[^/]*\.safetensors$/.test(path))
   return usually.filter(({ path }) => !(model && /^consolidated[^/]*\.safetensors/.test(path)))
 }
+/** Of a data set: rows as text, wherever they stand, and what says how they may be used. */
+export const rows = ["*.jsonl", "*.json", "*.csv", "*.txt", "*.md", "LICENSE*"]
 /** What a plan needs: everything but the weights. */
 export const small = ["*.json", "*.txt", "*.jinja", "*.model"]
 
@@ -93,22 +96,29 @@ const missing = async (files: ReadonlyArray<Cache.Held>): Promise<ReadonlyArray<
   } catch { return [] } // opening it says what is wrong
 }
 
-/** The folder of a commit in the cache when a checkpoint can be opened there. */
+/** The folder of a commit in the cache when a checkpoint can be opened there, or a data set has rows. */
 export const completeAt = (of: Cache.Repository, commit: string): Effect.Effect<string | undefined, HubError | File.FileError> => attempt(of.folder, async () =>
-  (await missing(await Cache.held(of, commit))).length === 0 ? Cache.snapshotFolder(of, commit) : undefined)
+  (await isUsable(of, await Cache.held(of, commit))) ? Cache.snapshotFolder(of, commit) : undefined)
+const isUsable = async ({ kind }: Cache.Repository, files: ReadonlyArray<Cache.Held>): Promise<boolean> => kind === "dataset" ? files.some(({ path }) => /\.(jsonl|json|csv)$/.test(path)) : (await missing(files)).length === 0
 
 export const fromCache = async ({ of, revision }: Settings, why: string): Promise<Snapshot> => {
   const commit = await Cache.readRef(of, revision), files = commit === undefined ? [] : await Cache.held(of, commit)
   if (commit === undefined || files.length === 0) {
     throw new HubError({
       id: of.id, reason: "Cache", problem: `revision ${revision} is not in the cache ${of.cache}, and ${why}`,
-      remedy: `fetch it once with a network, or point HF_HUB_CACHE to a cache that has it${await Cache.suggestion(of.cache, of.id)}`
+      remedy: `fetch it once with a network, or point HF_HUB_CACHE to a cache that has it${await Cache.suggestion(of)}`
     })
   }
   return { id: of.id, revision, commit, folder: Cache.snapshotFolder(of, commit), files: files.map(({ path }) => path), from: "cache", fetched: 0 }
 }
 
 // ---------------------------------------------------------------- fetching
+/** Parquet is not read: what to do instead, as one command. */
+const parquet = (id: string, revision: string): HubError => new HubError({
+  id, reason: "NotFound", problem: "its rows are in parquet, which is not read here",
+  remedy: `write them as JSON lines once, python3 -c "from datasets import load_dataset; [rows.to_json(f'DIR/{split}.jsonl') for split, rows in load_dataset('${id}', revision='${revision}').items()]" (a configuration's name is load_dataset's second argument), then give DIR`
+})
+
 /** In one process one fetch of a model after the other; between processes a lock keeps them apart. */
 const turns = new Map<string, Promise<unknown>>()
 const inTurn = <A>(name: string, run: () => Promise<A>): Promise<A> => {
@@ -135,6 +145,7 @@ export const fetchAt = (settings: Settings, commit: string, entries: ReadonlyArr
   }
   const bring = locked(of, async (signal) => {
     const hub = settings.hub(signal)
+    if (of.kind === "dataset" && !wanted.some(({ path }) => /\.(jsonl|json|csv|txt)$/.test(path)) && entries.some(({ path }) => path.endsWith(".parquet"))) throw parquet(of.id, revision)
     if (wanted.length === 0) throw new HubError({ id: of.id, reason: "NotFound", problem: `none of its ${entries.length} files is one that we fetch`, remedy: "name files, say files: [\"*.safetensors\"]; pickles must be converted to safetensors first" })
     const todo: Array<Cache.Entry> = []
     for (const entry of wanted) if (!todo.some(({ hash }) => hash === entry.hash) && !(await Cache.hasBlob(of, entry))) todo.push(entry)
@@ -180,20 +191,20 @@ export const neither = <E extends HubError | File.FileError>(error: E): E | HubE
   if (error._tag !== "HubError") return error
   const { id, reason, problem, remedy, file, url, status } = error
   return new HubError({
-    id, reason, problem: `there is no such folder, and ${problem}`, remedy: `check the path; for a model of the hub ${remedy}`,
+    id, reason, problem: `there is no such folder, and ${problem}`, remedy: `check the path; for an id of the hub ${remedy}`,
     ...file === undefined ? {} : { file }, ...url === undefined ? {} : { url }, ...status === undefined ? {} : { status }
   })
 }
 
 /**
- * The folder of a model given by a path or as `org/name@revision`: the path where there is one, else the cache's folder, fetched first when it is not whole.
+ * The folder of a model, or of a data set, given by a path or as `org/name@revision`: the path where there is one, else the cache's folder, fetched first when it is not whole.
  * Fails: as `fetch`; the error of what is neither a folder nor an id says both.
  */
 export const locate = (model: string, options: Options = {}): Effect.Effect<string, HubError | File.FileError> => Effect.gen(function*() {
   if (existsSync(model)) return model
   const settings = yield* attempt(model, async () => settle(model, options))
   const commit = yield* attempt(model, () => Cache.readRef(settings.of, settings.revision)), here = commit === undefined ? undefined : yield* completeAt(settings.of, commit)
-  return here ?? (yield* fetch(model, options)).folder
+  return here ?? (yield* fetch(model, settings.of.kind === "dataset" ? { files: rows, ...options } : options)).folder
 }).pipe(Effect.mapError(neither))
 
 /** What the cache has of a model, without any request. Fails: HubError when that is nothing, or when the cache contradicts itself. */

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "@jest/globals"
 import { Checkpoint, type Model, Safetensors, Store, Pipeline, file, Tokenizer, Weights } from "@switchyard/core"
 import { Op, plainDevice, Recording, Tensor } from "@switchyard/gpu"
-import { Effect } from "effect"
+import { Effect, Exit, Option } from "effect"
+import fc from "fast-check"
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -118,3 +119,27 @@ test("as stages: a folder of peft's is loaded for its base, refused on another, 
 test("what peft has no word for is not there: an adapter of peft's says its base when it is opened", async () => {
   expect((await run(Effect.flip(Adapter.open(at("layers"))))).message).toMatch(new RegExp(`${ownFile}: the folder does not say which base`))
 })
+
+const count = Number(process.env["SWITCHYARD_FUZZ"] ?? 120)
+test(`${count} adapters with damaged settings or headers: opened, or refused with a remedy, soon`, async () => {
+  const folder = mkdtempSync(join(tmpdir(), "peft-")), { model } = await base("llama"), settings = JSON.parse(readFileSync(at("patterns", configFile), "utf8")) as Record<string, unknown>
+  try {
+    cpSync(at("patterns"), folder, { recursive: true })
+    const whole = readFileSync(join(folder, weightsFile)), header = 8 + Number(whole.readBigUInt64LE())
+    let refused = 0, longest = 0
+    await fc.assert(fc.asyncProperty(fc.constantFrom(...Object.keys(settings)), fc.oneof(fc.jsonValue(), fc.constantFrom<unknown>("(a+)+$", "(.*)*x", { "(": 1 }, ["", "."], -1, 1e308)), fc.nat(header - 1), fc.nat(255), fc.boolean(), async (key, value, place, byte, inHeader) => {
+      const bytes = Buffer.from(whole)
+      if (inHeader) bytes[place] = byte
+      writeFileSync(join(folder, configFile), JSON.stringify(inHeader ? settings : { ...settings, [key]: value }))
+      writeFileSync(join(folder, weightsFile), bytes)
+      const begun = performance.now(), exit = await Effect.runPromiseExit(Adapter.open(folder, { base: "llama", model }))
+      longest = Math.max(longest, performance.now() - begun)
+      if (Exit.isSuccess(exit)) return
+      refused++
+      const error = Option.getOrUndefined(Exit.findErrorOption(exit))
+      expect([key, value, error?._tag ?? JSON.stringify(exit)]).toEqual([key, value, expect.stringMatching(/^(AdapterError|SafetensorsError|FileError)$/)])
+    }), { seed: 6, numRuns: count })
+    expect(refused).toBeGreaterThan(count / 3)
+    expect(longest).toBeLessThan(4000)
+  } finally { rmSync(folder, { recursive: true }) }
+}, 3_600_000)

@@ -48,7 +48,7 @@ const flags = {
   model: optional("model", "M", "NAME", "the model, dense or mixture: its folder, a .gguf file, or org/name@revision of the Hub; or hf, with --model_args"),
   modelArgs: optional("model_args", "a", "ARGS", "pretrained=NAME,revision=REVISION, as lm-eval takes them; nothing else in it counts"),
   tasks: optional("tasks", "t", "NAMES", "tasks and groups, with commas between; * stands for any letters"),
-  data: optional("data", undefined, "DIR", "where the tasks' documents lie: <task>/<split>.jsonl"),
+  data: optional("data", undefined, "DIR", "where the tasks' documents lie: a folder with <task>/<split>.jsonl, one task's file, or a data set of the Hub, org/name@revision"),
   shots: optional("num_fewshot", "f", "N", "worked examples before each question; the task's own number unless given"),
   limit: optional("limit", "L", "N", "the first so many documents of each task, or below 1 that share of them"),
   batch: Flag.String("batch_size").pipe(Flag.withAlias("b"), Flag.withDefault("auto"), Flag.withMetavar("N"), Flag.withDescription("sequences at a time, or auto")),
@@ -86,7 +86,7 @@ export const command = Command.make(name, flags, (given) => Effect.gen(function*
   const seed = yield* number("seed", Option.map(given.seed, (seeds) => seeds.split(",").at(-1)!), -Infinity)
   if (Option.isNone(given.data)) return yield* refuse("no data are given", "Say --data DIR")
   const results = yield* on(Suite.run({
-    ...shared, tasks: Option.getOrThrow(given.tasks).split(",").map((task) => task.trim()).filter((task) => task !== ""), data: place(given.data.value), logSamples: given.samples,
+    ...shared, tasks: Option.getOrThrow(given.tasks).split(",").map((task) => task.trim()).filter((task) => task !== ""), data: modelName(given.data.value), logSamples: given.samples,
     ...shots === undefined ? {} : { shots }, ...limit === undefined || limit === 0 ? {} : { limit }, ...seed === undefined ? {} : { seed }, ...iterations === undefined ? {} : { iterations },
     ...Option.match(given.out, { onNone: () => ({}), onSome: (out) => ({ out: place(out) }) })
   }))

@@ -25,7 +25,7 @@ export interface Options {
   readonly model: string
   /** Names of tasks and groups; `*` stands for any letters. */
   readonly tasks: ReadonlyArray<string>
-  /** Where the documents lie. */
+  /** Where the documents lie: a folder, the file of one task, or a data set of the Hub, `org/name@revision`. */
   readonly data: string
   /** Worked examples for every task; each task's own number unless given. */
   readonly shots?: number
@@ -95,7 +95,7 @@ export const run = (options: Options) => Effect.scoped(Effect.gen(function*() {
   const maximumGenerated = options.maximumGenerated ?? defaultGenerated
   const started = Date.now(), { batch = "auto", bosPolicy = "tokenizer", iterations = 100_000, seed = defaultSeed } = options
   const { groups, tasks } = yield* select(options.tasks)
-  const prepared = yield* Effect.forEach(tasks, (task) => prepare(task, options))
+  const data = yield* Hub.locate(options.data, { kind: "dataset" }), prepared = yield* Effect.forEach(tasks, (task) => prepare(task, { ...options, data }))
   const at = yield* Hub.locate(options.model), checkpoint = yield* Checkpoint.open(at), { model } = checkpoint, encode = yield* encoderOf(checkpoint, options.model, bosPolicy)
   const maximum = options.maximum ?? model.contextLength, folder = options.out === undefined ? undefined : join(options.out, Results.sanitize(options.model))
   const log = folder === undefined ? FinishedLog.none : yield* FinishedLog.open(join(folder, "finished.jsonl"))
