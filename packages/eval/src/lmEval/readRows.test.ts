@@ -29,7 +29,9 @@ describe("files named after the split, as data sets of the Hub have them", () =>
   afterAll(() => rmSync(at, { recursive: true }))
   const read = (data: string, split = recipe.split) => Effect.runPromise(Effect.match(readRows("boolq", recipe, split, data), { onSuccess: ({ rows }) => rows.map(({ question }) => question), onFailure: (error) => [error._tag, error.message] }))
   test("pieces in their order, beside other splits; JSON lines under the name json; CSV with names", async () => {
-    put("a/data/validation-00001-of-00002.jsonl", row(2)), put("a/data/validation-00000-of-00002.jsonl", `${row(0)}\n${row(1)}\n`), put("a/data/train.jsonl", row(9))
+    put("a/data/validation-00001-of-00002.jsonl", row(2))
+    put("a/data/validation-00000-of-00002.jsonl", `${row(0)}\n${row(1)}\n`)
+    put("a/data/train.jsonl", row(9))
     expect(await read(join(at, "a"))).toEqual(["q0", "q1", "q2"])
     expect(await read(join(at, "a"), "train")).toEqual(["q9"])
     put("b/boolq.validation.json", `${row(3)}\n${row(4)}\n`)
@@ -38,9 +40,11 @@ describe("files named after the split, as data sets of the Hub have them", () =>
     expect(await read(join(at, "c"))).toEqual(["q5"])
   })
   test("of several, the one below the task's name; else all are named", async () => {
-    put("d/boolq/dev/validation.jsonl", row(6)), put("d/copa/validation.jsonl", row(7))
+    put("d/boolq/dev/validation.jsonl", row(6))
+    put("d/copa/validation.jsonl", row(7))
     expect(await read(join(at, "d"))).toEqual(["q6"])
-    put("e/x/validation.jsonl", row(6)), put("e/y/validation.jsonl", row(7))
+    put("e/x/validation.jsonl", row(6))
+    put("e/y/validation.jsonl", row(7))
     expect((await read(join(at, "e")))[1]).toMatch(/several files could be its validation documents: x.validation\.jsonl, y.validation\.jsonl/)
   })
   test("what lies below another task's name is that task's", async () => {
