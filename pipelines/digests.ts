@@ -10,7 +10,7 @@
 import { Checkpoint, Corpus, Digest, Export, file, Key, Model, Random, type Stage, Table, Tables, Tokenizer, Weights } from "@switchyard/core"
 import * as core from "@switchyard/core"
 import * as evaluation from "@switchyard/eval"
-import { Evaluate, Report, Scores, Task } from "@switchyard/eval"
+import { Evaluate, Patches, Report, Scores, Task, Theory } from "@switchyard/eval"
 import { Device } from "@switchyard/gpu"
 import * as merging from "@switchyard/merge"
 import { Compress, Merge, Upcycle } from "@switchyard/merge"
@@ -130,6 +130,8 @@ const given = (folder: string): ReadonlyArray<Given> => {
     { stage: Trace.capture, inputs: { mixture: full, texts }, options: { split: "choose", tokens: 64, batch: 2 } },
     { stage: Export.dense, inputs: { model: seed }, options: { dtype: "BF16" } }, { stage: Export.mixture, inputs: { model: full }, options: { family: "mixtral" } },
     { stage: Evaluate.score, inputs: { model: full, texts }, options: { task } },
+    { stage: Theory.train, inputs: {}, options: { setting: "S1", form: "mixture", activation: "cubic", gate: "softmax", experts: 3, filters: 2, seed: 0, examples: 40, steps: 4 } },
+    { stage: Patches.train, inputs: {}, options: { method: "joint", patches: 6, samples: 10, seed: 0, seeds: 2, kept: 2, experts: 2, filters: 2, epochs: 3, tests: 20 } },
     { stage: Evaluate.report, inputs: { scores: { a: scores(0), b: scores(1) }, facts: { a: facts(10), b: facts(20) }, logs: { a: log }, trace }, options: { title: "Given", task, baselines: ["a"], oracle: { sea: "a", law: "b" } } }
   ]
 }
