@@ -2,13 +2,15 @@
 
     python3 tools/parity/families.py [NAME …]        makes packages/routing/src/fixtures/families: tiny random models, saved as transformers saves them
     python3 tools/parity/families.py --back FOLDER   loads what tools/parity/families.ts wrote there: no key missing, unexpected or misshapen, the same logits
-                                                     (also under transformers 4.57)
+                                                     (--transformers 4: in 4.57, in an environment that is made for it)
+    python3 tools/parity/families.py --compare       everything: makes the models again (the committed ones must come out), runs our decoder against them, writes them and
+                                                     loads them in transformers 4.57 and 5 (--transformers 4 or 5: in one)
 
 Of each model: model.safetensors and config.json, with some also fused/ (experts as transformers 5 has them in memory), and expected.json: prompts of
 several lengths, logits [tokens, vocabulary] of each, hidden states after every block [tokens, hidden], and of a mixture what each layer's router chose
 [tokens, active] and how it weighed them. Computed in float64 from the stored float32 weights, without padding: one prompt at a time. `version` is transformers'.
 """
-import argparse, json, pathlib, shutil, sys, tempfile
+import argparse, json, os, pathlib, shutil, subprocess, sys, tempfile
 
 import torch
 import transformers
@@ -27,6 +29,8 @@ LONGROPE = dict(rope_type="longrope", rope_theta=10000.0, short_factor=[1.0, 1.3
 PHI3 = TINY | dict(num_attention_heads=2, num_key_value_heads=1, hidden_size=16)
 GEMMA = TINY | dict(num_hidden_layers=3, head_dim=6, query_pre_attn_scalar=9, sliding_window=4, tie_word_embeddings=True)
 GPT_OSS = {k: v for k, v in MIXTURE.items() if k != "num_experts"} | dict(num_local_experts=4, head_dim=6, intermediate_size=12, sliding_window=4)
+DEEPSEEK = TINY | dict(num_attention_heads=2, num_key_value_heads=2, num_hidden_layers=3, first_k_dense_replace=1, n_routed_experts=8, n_shared_experts=2, num_experts_per_tok=2, moe_intermediate_size=6,
+                       kv_lora_rank=10, qk_nope_head_dim=6, qk_rope_head_dim=4, v_head_dim=8)
 LLAMA3 = dict(rope_type="llama3", rope_theta=100.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32)
 
 # name → transformers' prefix, what differs from PLAIN
@@ -54,12 +58,20 @@ MODELS = {
     "olmoe-renormalised": ("Olmoe", MIXTURE | dict(intermediate_size=12, norm_topk_prob=True)),
     "qwen2-moe": ("Qwen2Moe", EXPERT | dict(shared_expert_intermediate_size=10)),
     "qwen3-moe": ("Qwen3Moe", EXPERT | dict(norm_topk_prob=True, head_dim=8)),
+    "deepseek-v2-lite": ("DeepseekV2", DEEPSEEK | dict(q_lora_rank=None, topk_method="greedy", n_group=1, topk_group=1, rope_parameters=YARN | dict(mscale=0.707, mscale_all_dim=0.707))),
+    "deepseek-v2": ("DeepseekV2", DEEPSEEK | dict(q_lora_rank=7, topk_method="group_limited_greedy", n_group=4, topk_group=2, routed_scaling_factor=1.5)),
+    "deepseek-v3": ("DeepseekV3", DEEPSEEK | dict(q_lora_rank=7, n_group=4, topk_group=2, num_nextn_predict_layers=0, rope_parameters=YARN | dict(mscale=1.0, mscale_all_dim=0.8))),
+    "deepseek-v3-halves": ("DeepseekV3", DEEPSEEK | dict(q_lora_rank=None, n_group=1, topk_group=1, first_k_dense_replace=0, num_hidden_layers=1, rope_interleave=False, norm_topk_prob=False, num_nextn_predict_layers=0)),
     "gpt-oss": ("GptOss", GPT_OSS | dict(rope_parameters=YARN | dict(truncate=False))),
     "gpt-oss-plain": ("GptOss", GPT_OSS | dict(num_hidden_layers=1, num_experts_per_tok=1, attention_bias=False, swiglu_limit=1.5, swiglu_alpha=1.25)),
 }
-# what transformers 4 does not compute: the constants of gpt-oss's inner function are fixed there
-NEW = {"gpt-oss-plain"}
+# what transformers 4 computes differently
+NEW = {"gpt-oss-plain": "gpt-oss's inner function has fixed constants there", "deepseek-v2-lite": "YaRN's weight of all dimensions does not reach the scores there"}
 FUSED = {"olmoe", "qwen2-moe", "qwen3-moe"}
+
+
+def prefix_of(name):
+    return MODELS[name][0]
 
 
 def make(name):
@@ -70,6 +82,9 @@ def make(name):
     with torch.no_grad():
         for key, p in model.named_parameters():
             p.copy_((1 + 0.2 * torch.randn_like(p) if "norm" in key else 0.4 * torch.randn_like(p)).float().double())
+        for key, buffer in model.named_buffers():
+            if "e_score_correction_bias" in key:
+                buffer.copy_((0.2 * torch.randn_like(buffer)).float().double())
     return model
 
 
@@ -108,6 +123,9 @@ def fixtures(names):
             logits, blocks, routed = run(model, ids)
             case = dict(ids=ids, logits=rounded(logits), blocks=[rounded(block) for block in blocks])
             if routed:
+                if prefix_of(name).startswith("Deepseek"):  # which asks for the best in any order: by number then
+                    orders = [each[2].argsort(-1) for each in routed]
+                    routed = [(each[0], each[1].gather(1, order), each[2].gather(1, order)) for each, order in zip(routed, orders)]
                 case |= dict(choices=[each[2].flatten().tolist() for each in routed], weights=[rounded(each[1]) for each in routed])
             cases.append(case)
         model.float().save_pretrained(folder)
@@ -125,22 +143,48 @@ def fixtures(names):
         print(f"{name}: {sum(p.stat().st_size for p in folder.rglob('*') if p.is_file())} bytes, {len(load_file(folder / 'model.safetensors'))} tensors")
 
 
+def in_transformers_4(root):
+    """--back under transformers 4, in an environment of its own that is made once."""
+    home = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "switchyard" / "transformers-4"
+    python = home / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", home], check=True)  # torch comes from here
+        subprocess.run([python, "-m", "pip", "install", "-q", "transformers==4.57.*"], check=True, stderr=subprocess.DEVNULL)
+    return subprocess.run([python, __file__, "--back", root]).returncode
+
+
+def compare(versions):
+    """Both directions: the fixtures made again are the committed ones and our decoder's logits are theirs; what we write is loaded again."""
+    node, here = ["node", "--import", "tsx", "--conditions=@switchyard/source"], pathlib.Path(__file__).parents[2]
+    jest = ["node", "--experimental-vm-modules", "--disable-warning=ExperimentalWarning", str(here / "node_modules/jest/bin/jest.js"), "src/LanguageModel.families.test.ts"]
+    fixtures(list(MODELS))
+    changed = subprocess.run(["git", "status", "--short", str(OUT)], capture_output=True, text=True, check=True).stdout.split("\n")[:-1]
+    print(json.dumps(dict(fixtures=len(MODELS), changed=changed)))
+    codes = [1 if changed else 0, subprocess.run(jest, cwd=here / "packages/routing").returncode]
+    with tempfile.TemporaryDirectory() as written:
+        codes.append(subprocess.run([*node, "tools/parity/families.ts", written], cwd=here).returncode)
+        for version in versions:
+            codes.append(in_transformers_4(written) if version == "4" else subprocess.run([sys.executable, __file__, "--back", written]).returncode)
+    sys.exit(1 if any(codes) else 0)
+
+
 def back(root):
-    failed = False
+    failed, old = False, int(transformers.__version__.split(".")[0]) < 5
     for name in MODELS:
-        if name in NEW and int(transformers.__version__.split(".")[0]) < 5:
+        if old and name in NEW:
+            print(json.dumps(dict(model=name, transformers=transformers.__version__, left_out=NEW[name])))
             continue
         folder = root / name
-        eager = dict(attn_implementation="eager") | (dict(experts_implementation="eager") if int(transformers.__version__.split(".")[0]) >= 5 else {})
+        eager = dict(attn_implementation="eager") | ({} if old else dict(experts_implementation="eager"))
         model, info = transformers.AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, dtype=torch.float32, **eager)
         faults = {key: sorted(map(str, value)) for key, value in info.items() if value}
         expected = json.loads((OUT / name / "expected.json").read_text())["cases"]
-        model = model.double().eval()
-        worst = max((run(model, case["ids"])[0].flatten() - torch.tensor(case["logits"], dtype=torch.float64)).abs().max().item() for case in expected)
+        model = model.eval() if old else model.double().eval()  # some of the old classes compute in float32 alone
+        worst = max((run(model, case["ids"])[0].double().flatten() - torch.tensor(case["logits"], dtype=torch.float64)).abs().max().item() for case in expected)
         names = set(load_file(folder / "model.safetensors")) ^ set(load_file(OUT / name / "model.safetensors"))
         if names:
             faults["names"] = sorted(names)
-        failed |= bool(faults) or worst > 1e-5
+        failed |= bool(faults) or worst > (1e-4 if old else 1e-5)
         print(json.dumps(dict(model=name, transformers=transformers.__version__, loaded=type(model).__name__, largest_logit_difference=worst, faults=faults)))
     sys.exit(1 if failed else 0)
 
@@ -148,5 +192,12 @@ def back(root):
 arguments = argparse.ArgumentParser()
 arguments.add_argument("names", nargs="*")
 arguments.add_argument("--back", type=pathlib.Path)
+arguments.add_argument("--compare", action="store_true")
+arguments.add_argument("--transformers", choices=("4", "5", "both"), default="both")
 given = arguments.parse_args()
-back(given.back) if given.back else fixtures(given.names or list(MODELS))
+if given.compare:
+    compare(["4", "5"] if given.transformers == "both" else [given.transformers])
+elif given.back:
+    sys.exit(in_transformers_4(given.back)) if given.transformers == "4" else back(given.back)
+else:
+    fixtures(given.names or list(MODELS))

@@ -6,7 +6,8 @@
 import { Effect, Schema } from "effect"
 import * as Model from "./Model.ts"
 import { families, type Family, type Field, own, type Packed, type Size } from "./families.ts"
-import { type Config, obstacles, readAttention, readBlock, readMixture, same, writeAttention, writeBlock, writeMixture } from "./familyFeatures.ts"
+import { type Config, obstacles, readAttention, readBlock, same, writeAttention, writeBlock } from "./familyFeatures.ts"
+import { readMixture, writeMixture } from "./familyMixture.ts"
 import { readRope, ropeOf, writeRope } from "./familyRope.ts"
 import type { Plain } from "./StrictJson.ts"
 import { nearest } from "./Weights.ts"
@@ -101,7 +102,7 @@ export const choose = (model: Model.Model, asked?: string, table: Table = famili
 
 // ---------------------------------------------------------------- config.json
 const dtypes = { float32: "F32", float16: "F16", bfloat16: "BF16" } as const
-const whole: ReadonlySet<Field> = new Set<Field>(["vocabulary", "hidden", "layers", "heads", "keyValueHeads", "headSize", "contextLength", "inner", "experts", "active", "sharedInner"])
+const whole: ReadonlySet<Field> = new Set<Field>(["vocabulary", "hidden", "layers", "heads", "keyValueHeads", "headSize", "contextLength", "inner", "experts", "active", "sharedInner", "shared", "dense", "denseInner", "rotated", "still", "valueSize", "queryRank", "keyValueRank"])
 /** A list of more tensors than this would be an attack, not a model. */
 const mostTensors = 4_000_000
 
@@ -145,24 +146,27 @@ const readRow = (file: string, config: Config, table: Table): Model.Model => {
   }
   const rope = ropeOf(config["rope_parameters"])
   const numbers = new Map<Field, number>()
-  const read = ({ field, keys, missing }: Size): number => {
+  const read = ({ field, keys, missing, zero }: Size): number => {
     const given = [...keys.map((key) => [key, config[key]] as const), ...field === "ropeTheta" ? [["rope_parameters.rope_theta", rope?.["rope_theta"]] as const] : []].filter(([, value]) => value !== undefined && value !== null)
     for (const key of keys) used.add(key)
+    if (zero === "none" && keys.some((key) => config[key] === null)) return 0
     for (const [key, value] of given) {
-      if (typeof value !== "number" || !(value > 0) || (whole.has(field) && !Number.isSafeInteger(value))) fail(key, `${JSON.stringify(value)} is not a positive ${whole.has(field) ? "integer" : "number"}`, "correct the value")
+      if (typeof value !== "number" || !(value > 0 || (zero === "zero" && value === 0)) || (whole.has(field) && !Number.isSafeInteger(value))) fail(key, `${JSON.stringify(value)} is not a positive ${whole.has(field) ? "integer" : "number"}`, "correct the value")
       if (value !== given[0]![1]) fail(key, `${JSON.stringify(value)} contradicts ${given[0]![0]} = ${JSON.stringify(given[0]![1])}`, "keep one of the two")
     }
     if (given.length > 0) return given[0]![1] as number
-    if (missing === undefined) return fail(keys[0], "it is missing", `add the key; a ${type} cannot be read without it`)
+    if (missing === undefined) return fail(keys[0]!, "it is missing", `add the key; a ${type} cannot be read without it`)
     if (typeof missing === "number") return missing
     if (typeof missing === "string") return numbers.get(missing)!
+    if ("sum" in missing) return numbers.get(missing.sum[0])! + numbers.get(missing.sum[1])!
+    if ("product" in missing) return numbers.get(missing.product[0])! * numbers.get(missing.product[1])!
     const quotient = numbers.get(missing[0])! / numbers.get(missing[1])!
-    return Number.isInteger(quotient) ? quotient : fail(keys[0], `it is missing, and ${missing[0]} ${numbers.get(missing[0])} is no multiple of ${missing[1]} ${numbers.get(missing[1])}`, "add the key")
+    return Number.isInteger(quotient) ? quotient : fail(keys[0]!, `it is missing, and ${missing[0]} ${numbers.get(missing[0])} is no multiple of ${missing[1]} ${numbers.get(missing[1])}`, "add the key")
   }
-  for (const size of family.sizes) numbers.set(size.field, read(size))
+  for (const size of [...family.sizes.filter(({ keys }) => keys.length > 0), ...family.sizes.filter(({ keys }) => keys.length === 0)]) numbers.set(size.field, read(size))
   const number = (field: Field): number => numbers.get(field)!
 
-  if (number("layers") > mostTensors) fail(family.sizes.find(({ field }) => field === "layers")!.keys[0], `${number("layers")} layers`, "no such model exists: fetch the file again")
+  if (number("layers") > mostTensors) fail(family.sizes.find(({ field }) => field === "layers")!.keys[0]!, `${number("layers")} layers`, "no such model exists: fetch the file again")
 
   for (const [key, only] of Object.entries(family.fixed)) {
     used.add(key)
@@ -191,14 +195,17 @@ export const writeConfig = (layout: string, model: Model.Model, dtype: "F32" | "
   const family = find(layout, table)
   if (family === undefined) return { model_type: own, torch_dtype: torch, model: Schema.encodeSync(Model.Model)(model) as Plain }
   const form = model.feedForward
-  const values: Readonly<Record<Field, number>> = {
+  const mixture = form.kind === "mixture" ? form : undefined, { latent, rotated = model.headSize } = model.attention ?? {}
+  const values: Readonly<Record<Field, number | null>> = {
+    shared: (mixture?.shared?.inner ?? 0) / form.inner, dense: mixture?.dense?.layers ?? 0, denseInner: mixture?.dense?.inner ?? form.inner,
+    rotated, still: model.headSize - rotated, valueSize: latent?.value ?? model.headSize, queryRank: latent?.query ?? null, keyValueRank: latent?.keyValue ?? 0,
     ...model, inner: form.inner, experts: form.kind === "mixture" ? form.experts : 0, active: form.kind === "mixture" ? form.active : 0, sharedInner: form.kind === "mixture" ? form.shared?.inner ?? 0 : 0
   }
   return {
     ...model.extra as Config,
     architectures: [family.architecture],
     model_type: family.name,
-    ...Object.fromEntries(family.sizes.map(({ field, keys }) => [keys[0], values[field]])),
+    ...Object.fromEntries(family.sizes.flatMap(({ field, keys }) => keys[0] === undefined ? [] : [[keys[0], values[field]]])),
     ...Object.fromEntries(Object.entries(family.fixed).filter(([key]) => key !== "partial_rotary_factor")),
     ...writeAttention(family.attention ?? {}, model),
     ...writeBlock(family, model),

@@ -20,12 +20,13 @@ export const Expert = Schema.Union([
 /**
  * Several experts per layer and a router, kept as data that the routing package understands. `routerTensors`: per layer, name → shape; `routerLayers`: the layers
  * that have them, all when left out.
- * `shared`: a dense feed-forward that every token passes beside the routed experts, added as it is or, with a gate, times sigmoid(x · w).
+ * `shared`: a dense feed-forward that every token passes beside the routed experts, added as it is or, with a gate, times sigmoid(x · w). `dense`: that many layers
+ * from the first on have a dense feed-forward, so wide, instead of experts.
  */
 export const Mixture = Schema.Struct({
   kind: Schema.Literal("mixture"), inner: size, experts: size, active: size, expert: Expert,
   router: Schema.Json, routerTensors: Schema.Record(Schema.String, shape), routerLayers: Schema.optionalKey(Schema.Array(Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)))),
-  shared: Schema.optionalKey(Schema.Struct({ inner: size, gate: Schema.Boolean }))
+  shared: Schema.optionalKey(Schema.Struct({ inner: size, gate: Schema.Boolean })), dense: Schema.optionalKey(Schema.Struct({ layers: size, inner: size }))
 })
 
 const positive = Schema.Finite.check(Schema.isGreaterThan(0))
@@ -39,11 +40,16 @@ const flag = Schema.optionalKey(Schema.Boolean)
  * `window`, how many tokens back it sees, its own included, and `global`, the layers that see everything all the same; `noRope`, the layers that do not rotate;
  * `rotated`, how many of a head's first numbers rotate; `localTheta`, that of the layers with a window, whose positions are never scaled; `scale` of the scores
  * (1 / √headSize); `softCap`: scores become cap · tanh(score / cap); `sinks`: a learned score for each head that takes its share of the softmax and gives nothing.
+ *
+ * `latent` (DeepSeek-V2): keys and values are products of a normalised vector of `keyValue` numbers, queries of one of `query` numbers or of the state itself; values have heads
+ * of `value` numbers. Of queries and keys the last `rotated` numbers of a head rotate, in neighbouring pairs where they are `interleaved`; all heads share those of
+ * the keys. `epsilon` of the two norms. Where yarn has a `weightAll`, scores are multiplied by the square of its magnitude.
  */
 export const Attention = Schema.Struct({
   bias: flag, outputBias: flag, norms: Schema.optionalKey(Schema.Literals(["head", "width"])), window: Schema.optionalKey(size), global: Schema.optionalKey(layerNumbers),
   noRope: Schema.optionalKey(layerNumbers), rotated: Schema.optionalKey(size), localTheta: Schema.optionalKey(positive), scale: Schema.optionalKey(positive),
-  softCap: Schema.optionalKey(positive), sinks: flag
+  softCap: Schema.optionalKey(positive), sinks: flag,
+  latent: Schema.optionalKey(Schema.Struct({ query: Schema.optionalKey(size), keyValue: size, value: size, interleaved: Schema.Boolean, epsilon: positive }))
 })
 
 /**
@@ -107,7 +113,7 @@ const matrices = (model: Model, inner: number): ReadonlyArray<readonly [string, 
 const feedForward = (model: Model, layer: string): ReadonlyArray<TensorShape> => {
   const form = model.feedForward, number = Number(layer.slice("layers.".length))
   const whole = (at: string, inner = form.inner) => matrices(model, inner).map(([name, out, input]) => ({ name: `${at}.${name}`, shape: [out, input] }))
-  if (form.kind === "dense") return whole(`${layer}.feedForward`)
+  if (form.kind === "dense" || number < (form.dense?.layers ?? 0)) return whole(`${layer}.feedForward`, form.kind === "dense" ? form.inner : form.dense!.inner)
   const { expert } = form
   return [
     ...(expert.kind === "lowRank" ? whole(`${layer}.feedForward`) : []),
@@ -127,17 +133,23 @@ export const tensors = (model: Model): ReadonlyArray<TensorShape> => {
   const { hidden, vocabulary } = model, query = model.heads * model.headSize, keyValue = model.keyValueHeads * model.headSize, { bias = false, norms, outputBias = false, sinks = false } = model.attention ?? {}
   const outputNorm = (at: string) => model.outputNorms === true ? [{ name: `${at}.outputNorm`, shape: [hidden] }] : []
   const matrix = (at: string, out: number) => [{ name: at, shape: [out, hidden] }, ...(bias ? [{ name: `${at}Bias`, shape: [out] }] : [])]
+  const { latent, rotated = model.headSize } = model.attention ?? {}
+  const heads = (at: string): ReadonlyArray<TensorShape> => latent === undefined ? [
+    ...matrix(`${at}.query`, query), ...matrix(`${at}.key`, keyValue), ...matrix(`${at}.value`, keyValue), ...gain(`${at}.queryNorm`, query), ...gain(`${at}.keyNorm`, keyValue),
+    { name: `${at}.output`, shape: [hidden, query] }
+  ] : [
+    ...latent.query === undefined ? [] : [{ name: `${at}.queryDown`, shape: [latent.query, hidden] }, { name: `${at}.queryDownNorm`, shape: [latent.query] }],
+    { name: latent.query === undefined ? `${at}.query` : `${at}.queryUp`, shape: [query, latent.query ?? hidden] },
+    { name: `${at}.keyValueDown`, shape: [latent.keyValue + rotated, hidden] }, { name: `${at}.keyValueDownNorm`, shape: [latent.keyValue] },
+    { name: `${at}.keyValue`, shape: [model.heads * (model.headSize - rotated + latent.value), latent.keyValue] },
+    { name: `${at}.output`, shape: [hidden, model.heads * latent.value] }
+  ]
   const gain = (at: string, width: number) => norms === undefined ? [] : [{ name: at, shape: [norms === "head" ? model.headSize : width] }]
   return [
     { name: "embedding", shape: [vocabulary, hidden] },
     ...Array.from({ length: model.layers }, (_, l) => `layers.${l}`).flatMap((layer) => [
       { name: `${layer}.attention.norm`, shape: [hidden] },
-      ...matrix(`${layer}.attention.query`, query),
-      ...matrix(`${layer}.attention.key`, keyValue),
-      ...matrix(`${layer}.attention.value`, keyValue),
-      ...gain(`${layer}.attention.queryNorm`, query),
-      ...gain(`${layer}.attention.keyNorm`, keyValue),
-      { name: `${layer}.attention.output`, shape: [hidden, query] },
+      ...heads(`${layer}.attention`),
       ...(outputBias ? [{ name: `${layer}.attention.outputBias`, shape: [hidden] }] : []),
       ...(sinks ? [{ name: `${layer}.attention.sinks`, shape: [model.heads] }] : []),
       ...outputNorm(`${layer}.attention`),
@@ -159,18 +171,22 @@ export const parameters = (model: Model): number => tensors(model).reduce((sum, 
 export const activeParameters = (model: Model): number => {
   const form = model.feedForward
   if (form.kind === "dense") return parameters(model)
-  const expert = tensors(model).reduce((sum, { name, shape }) => sum + (name.startsWith("layers.0.experts.0.") ? elements(shape) : 0), 0)
-  return parameters(model) - model.layers * (form.experts - form.active) * expert
+  const expert = tensors(model).reduce((sum, { name, shape }) => sum + (name.startsWith(`layers.${model.layers - 1}.experts.0.`) ? elements(shape) : 0), 0)
+  return parameters(model) - (model.layers - (form.dense?.layers ?? 0)) * (form.experts - form.active) * expert
 }
 
 /** What contradicts itself in a description, one sentence each; empty when nothing does. */
 export const contradictions = (model: Model): ReadonlyArray<string> => {
-  const form = model.feedForward, { global = [], noRope = [], rotated = model.headSize, window } = model.attention ?? {}, scaling = model.ropeScaling
+  const form = model.feedForward, { bias = false, global = [], latent, norms, noRope = [], rotated = model.headSize, window } = model.attention ?? {}, scaling = model.ropeScaling
   const listed = scaling?.kind === "longrope" ? [["short", scaling.short], ["long", scaling.long]] as const : []
   return [
     ...(model.heads % model.keyValueHeads === 0 ? [] : [`${model.heads} heads cannot share ${model.keyValueHeads} key-value heads equally`]),
     ...(model.headSize % 2 === 0 ? [] : [`head size ${model.headSize} is odd, rotary positions need pairs`]),
     ...(rotated <= model.headSize && rotated % 2 === 0 ? [] : [`${rotated} rotated numbers of a head of ${model.headSize}: an even part of it is needed`]),
+    ...(latent === undefined || model.keyValueHeads === model.heads ? [] : [`${model.keyValueHeads} key-value heads of ${model.heads} in latent attention`]),
+    ...(latent !== undefined && (bias || norms !== undefined || noRope.length > 0 || rotated === model.headSize) ? ["latent attention with biases, norms of heads, layers without rotary positions or wholly rotated heads"] : []),
+    ...(form.kind === "mixture" && (form.dense?.layers ?? 0) >= model.layers ? [`${form.dense!.layers} dense layers of ${model.layers}, none left for experts`] : []),
+    ...(form.kind === "mixture" && form.dense !== undefined && form.expert.kind === "lowRank" ? ["dense layers beside low-rank experts"] : []),
     ...(global.length > 0 && window === undefined ? ["layers that see everything beside no window"] : []),
     ...global.filter((layer) => layer >= model.layers).map((layer) => `layer ${layer} of ${model.layers} sees everything`),
     ...listed.filter(([, factors]) => factors.length !== rotated / 2).map(([name, factors]) => `${factors.length} ${name} factors for ${rotated / 2} frequencies`),

@@ -48,6 +48,20 @@ const gptOss: Config = { // gpt-oss-20b
   rope_scaling: { rope_type: "yarn", factor: 32, beta_fast: 32, beta_slow: 1, truncate: false, original_max_position_embeddings: 4096 }
 }
 
+const lessening = 707 / 1000 // DeepSeek's weight, which only looks like √½
+/** DeepSeek-V2-Lite and DeepSeek-V3. */
+const deepseekV2: Config = {
+  model_type: "deepseek_v2", vocab_size: 102400, hidden_size: 2048, intermediate_size: 10944, moe_intermediate_size: 1408, num_hidden_layers: 27, num_attention_heads: 16, num_key_value_heads: 16, n_shared_experts: 2,
+  n_routed_experts: 64, num_experts_per_tok: 6, first_k_dense_replace: 1, moe_layer_freq: 1, n_group: 1, topk_group: 1, topk_method: "greedy", scoring_func: "softmax", norm_topk_prob: false, routed_scaling_factor: 1,
+  q_lora_rank: null, kv_lora_rank: 512, qk_nope_head_dim: 128, qk_rope_head_dim: 64, v_head_dim: 128, max_position_embeddings: 163840, rms_norm_eps: 1e-6, rope_theta: 10000, attention_bias: false,
+  rope_scaling: { type: "yarn", factor: 40, beta_fast: 32, beta_slow: 1, mscale: lessening, mscale_all_dim: lessening, original_max_position_embeddings: 4096 }
+}
+const deepseekV3: Config = {
+  ...deepseekV2, model_type: "deepseek_v3", vocab_size: 129280, hidden_size: 7168, intermediate_size: 18432, moe_intermediate_size: 2048, num_hidden_layers: 61, num_attention_heads: 128, num_key_value_heads: 128,
+  n_shared_experts: 1, n_routed_experts: 256, num_experts_per_tok: 8, first_k_dense_replace: 3, n_group: 8, topk_group: 4, topk_method: "noaux_tc", scoring_func: "sigmoid", norm_topk_prob: true, routed_scaling_factor: 2.5,
+  q_lora_rank: 1536, num_nextn_predict_layers: 1
+}
+
 /** `{16}` in a pattern stands for 0 … 15. */
 const expand = (pattern: string): ReadonlyArray<string> => {
   const hole = /\{(\d+)\}/.exec(pattern)
@@ -67,7 +81,7 @@ describe("published models", () => {
     const model = await read(configOf(name))
     expect([Model.tensors(model).length, Model.parameters(model)]).toEqual([tensors, weights])
   })
-  test.each([["Phi-3-mini-4k", phi3, 3_821_079_552], ["Gemma 2 2B", gemma2, 2_614_341_888], ["Gemma 3 1B", gemma3, 999_885_952], ["gpt-oss-20b", gptOss, 20_914_757_184]] as const)("%s: the number of weights that is published", async (_, config, weights) => {
+  test.each([["Phi-3-mini-4k", phi3, 3_821_079_552], ["Gemma 2 2B", gemma2, 2_614_341_888], ["Gemma 3 1B", gemma3, 999_885_952], ["gpt-oss-20b", gptOss, 20_914_757_184], ["DeepSeek-V2-Lite", deepseekV2, 15_706_484_224], ["DeepSeek-V3", deepseekV3, 671_026_419_200]] as const)("%s: the number of weights that is published", async (_, config, weights) => {
     expect(Model.parameters(await read(config))).toBe(weights)
   })
   test.each(Object.keys(published))("%s: its config read and written again keeps every key's value", async (name) => {
@@ -151,6 +165,22 @@ describe("keys beyond sizes", () => {
     expect([written["rope_scaling"], (await read(written)).ropeScaling]).toEqual([{ rope_type: "default" }, undefined])
     expect(await read(Family.writeConfig("gpt_oss", model, "F32") as Config)).toEqual(model)
   })
+  test("DeepSeek: latent attention, a first layer without experts, V2's softmax and V3's sigmoids with their groups and scale", async () => {
+    const lite = await read(deepseekV2), three = await read(deepseekV3)
+    expect(lite).toMatchObject({ headSize: 192, attention: { rotated: 64, latent: { keyValue: 512, value: 128, interleaved: true, epsilon: 1e-6 } }, ropeScaling: { weight: lessening, weightAll: lessening } })
+    expect(lite.feedForward).toMatchObject({ inner: 1408, dense: { layers: 1, inner: 10944 }, shared: { inner: 2816, gate: false } })
+    const router = (model: Model.Model) => (model.feedForward as Model.Mixture).router
+    expect(router(lite)).toEqual({ unit: { of: "token" }, score: { by: "linear" }, select: { keep: "top", active: 6 }, weight: "prob" })
+    expect(router(three)).toEqual({ unit: { of: "token" }, score: { by: "linear" }, activation: "sigmoid", correction: true, groups: { count: 8, keep: 4, by: "top2sum" }, select: { keep: "top", active: 8 }, weight: "renorm", scale: 2.5 })
+    expect(router(await read({ ...deepseekV2, topk_method: "group_limited_greedy", n_group: 8, topk_group: 3, routed_scaling_factor: 16 }))).toMatchObject({ groups: { count: 8, keep: 3, by: "max" }, weight: "prob", scale: 16 })
+    expect([Math.round(Model.activeParameters(lite) / 1e8), Math.round(Model.activeParameters(three) / 1e9)]).toEqual([27, 38]) // 2.4 and 37 billion without the embedding
+    for (const model of [lite, three]) {
+      const config = model === lite ? deepseekV2 : deepseekV3, written = Family.writeConfig(model.family, model, "F32") as Config
+      for (const [key, value] of Object.entries(config)) if (key !== "rope_scaling") expect([key, written[key]]).toEqual([key, value])
+      expect(await read(written)).toEqual(model)
+    }
+    expect(Family.toFile(Family.find("deepseek_v3")!, "layers.4.attention.queryUp")).toBe("model.layers.4.self_attn.q_b_proj.weight")
+  })
   test("Qwen: a window in the layers behind the first ones", async () => {
     const model = await read({ ...qwen3, use_sliding_window: true, max_window_layers: 1 }), written = Family.writeConfig("qwen3", model, "F32")
     expect([model.attention, written["layer_types"], written["max_window_layers"]]).toEqual([{ norms: "head", window: 8, global: [0] }, ["full_attention", "sliding_attention"], 1])
@@ -169,6 +199,12 @@ describe("keys beyond sizes", () => {
   const { shared_expert_intermediate_size: _, ...unshared } = qwen2Moe
   const scaled = (scaling: Config): Config => ({ ...llama, rope_scaling: scaling })
   test.each<readonly [string, Config, RegExp]>([
+    ["another way of choosing", { ...deepseekV2, topk_method: "noaux_tc" }, /topk_method: "noaux_tc" is not computed by our decoder, only "greedy" and "group_limited_greedy" are/],
+    ["sigmoids where the family has none", { ...deepseekV2, scoring_func: "sigmoid" }, /scoring_func: "sigmoid" is not computed/],
+    ["groups that do not divide the experts", { ...deepseekV3, n_group: 7 }, /n_group: 4 of 7 groups of 256 experts/],
+    ["a mixture in no layer", { ...deepseekV3, first_k_dense_replace: 61 }, /61 dense layers of 61, none left for experts/],
+    ["fewer key-value heads in latent attention", { ...deepseekV2, num_key_value_heads: 4 }, /4 key-value heads of 16 in latent attention/],
+    ["a part of rotated numbers said twice", { ...deepseekV2, head_dim: 128 }, /head_dim: 128 contradicts qk_rope_head_dim = 64/],
     ["dynamic positions", scaled({ rope_type: "dynamic", factor: 4 }), /rope_scaling: rotary positions of type "dynamic" are not computed/],
     ["YaRN cut by a word", scaled({ rope_type: "yarn", factor: 4, truncate: "no" }), /type "yarn" need truncate, which is "no"/],
     ["a list that is none", { ...phi3, rope_scaling: { type: "longrope", short_factor: 1, long_factor: [1] } }, /type "longrope" need short_factor, which is 1/],
@@ -236,6 +272,8 @@ describe("what a family can express", () => {
     expect(await refusal(await read(llama), "gemma2")).toMatch(/feed-forwards with silu; no norms behind attention and feed-forward; norms times their gain alone; embeddings times 1\./)
     expect(await refusal(await read(gptOss), "mixtral")).toMatch(/biases of query, key and value; a window in some layers only; a bias of attention's output; sinks of attention; feed-forwards with clampedSilu; experts with biases; router tensors .*; router\.score/)
     expect(await refusal(await mixtureOf(llama), "gpt_oss")).toMatch(/attention without sinks; feed-forwards with silu; experts without biases/)
+    expect(await refusal(await read(deepseekV3), "qwen3_moe")).toMatch(/latent attention; 3 dense layers|latent attention; .*3 dense layers before the mixtures; router\.activation = "sigmoid"; router\.correction = true; router\.groups = .*; router\.scale = 2\.5/)
+    expect(await refusal(await read(olmoe), "deepseek_v3")).toMatch(/attention that is not latent; .*no shared expert; router\.activation/)
     expect(await refusal(await read(llama), "phi3")).toMatch(/rotary positions of type llama3/)
     expect(await refusal(await mixtureOf(qwen2, { shared: { inner: 8, gate: false } }), "qwen2_moe")).toMatch(/a shared expert without a gate/)
     expect(await refusal(await mixtureOf(qwen2), "qwen2_moe")).toMatch(/no shared expert/)
@@ -243,7 +281,7 @@ describe("what a family can express", () => {
     expect(await refusal({ ...await read(olmoe), headSize: 64 }, "olmoe")).toMatch(/16 heads of 64 in a hidden width of 2048/)
   })
   test("our own layout holds every feature", async () => {
-    for (const config of [...Object.values(published).map((one) => one.config), mistral, qwen3, qwen3Moe, phi3, gemma2, gemma3, gptOss]) {
+    for (const config of [...Object.values(published).map((one) => one.config), mistral, qwen3, qwen3Moe, phi3, gemma2, gemma3, gptOss, deepseekV2, deepseekV3]) {
       const model = await read(config)
       expect(await read(JSON.parse(JSON.stringify(Family.writeConfig(Family.own, model, "F32"))) as Config)).toEqual(model)
     }

@@ -8,14 +8,19 @@
 import type { RopeScaling } from "./Model.ts"
 import type { Plain } from "./StrictJson.ts"
 
-/** A number of the model: its keys in config.json, the first of which is written; and what a missing key means: a number, another number, or the quotient of two. */
+/**
+ * A number of the model: its keys in config.json, the first of which is written; and what a missing key means: a number, another number, the quotient of two, or
+ * their sum or product. `zero`: it may be 0; `none`: it may be null, which is 0 here.
+ */
 export interface Size {
   readonly field: Field
-  readonly keys: readonly [string, ...Array<string>]
-  readonly missing?: number | Field | readonly [Field, Field]
+  readonly keys: ReadonlyArray<string>
+  readonly missing?: number | Field | readonly [Field, Field] | { readonly sum: readonly [Field, Field] } | { readonly product: readonly [Field, Field] }
+  readonly zero?: "zero" | "none"
 }
 export type Field =
   | "vocabulary" | "hidden" | "layers" | "heads" | "keyValueHeads" | "headSize" | "contextLength" | "normEpsilon" | "ropeTheta" | "inner" | "experts" | "active" | "sharedInner"
+  | "shared" | "dense" | "denseInner" | "rotated" | "still" | "valueSize" | "queryRank" | "keyValueRank"
 
 /** Another place where a tensor may stand: whole, or as one of several equal blocks of rows of one expert's slice in [experts, parts · rows, columns]. */
 export interface Alternative {
@@ -63,6 +68,18 @@ export interface AttentionRow {
   /** Where query, key and value have a bias, the output has one too. */
   readonly outputBias?: true
   readonly sinks?: true
+  /** Keys and values from a smaller vector, queries too where `queryRank` is not 0. Whether rotated numbers stand in neighbouring pairs: always, or where the switch says so. */
+  readonly latent?: { readonly interleaved: true | Switch; readonly epsilon: number }
+}
+
+export interface RouterRow {
+  readonly normalised: boolean | Switch
+  readonly shared?: { readonly gate: boolean }
+  readonly bias?: true
+  readonly expertBias?: true
+  readonly sigmoid?: true
+  readonly groups?: { readonly count: string; readonly keep: string; readonly by: "max" | "top2sum"; readonly method?: { readonly key: string; readonly without: string; readonly within: string } }
+  readonly scale?: Quantity
 }
 
 export interface Family {
@@ -95,9 +112,10 @@ export interface Family {
   /**
    * A mixture's layer takes the softmax of a linear score of each token, over all experts, and the best k. Their weights are divided by their sum:
    * always, or where the switch says so. `shared`: every token also passes a dense feed-forward (`sharedInner` wide), with a sigmoid gate or without. `bias`: of the
-   * scores; `expertBias`: of every expert's products.
+   * scores; `expertBias`: of every expert's products. `sigmoid`: instead of the softmax, with a correction for choosing; `groups`: of how many groups how many are chosen from,
+   * where `method`, if there is one, names it; `scale`: what weights are multiplied by. The first `dense` layers have a dense feed-forward, `denseInner` wide.
    */
-  readonly router?: { readonly normalised: true | Switch; readonly shared?: { readonly gate: boolean }; readonly bias?: true; readonly expertBias?: true }
+  readonly router?: RouterRow
 }
 
 const attention: Family["names"] = [
@@ -332,8 +350,55 @@ const gptOss: Family = {
   router: { normalised: true, bias: true, expertBias: true }
 }
 
+const latentSizes: ReadonlyArray<Size> = [
+  ...decoder.filter(({ field }) => field !== "headSize"),
+  { field: "rotated", keys: ["qk_rope_head_dim", "head_dim"], missing: 64 }, { field: "still", keys: ["qk_nope_head_dim"], missing: 128 }, { field: "headSize", keys: [], missing: { sum: ["rotated", "still"] } },
+  { field: "valueSize", keys: ["v_head_dim"], missing: 128 }, { field: "keyValueRank", keys: ["kv_lora_rank"], missing: 512 }, { field: "queryRank", keys: ["q_lora_rank"], missing: 1536, zero: "none" },
+  { field: "inner", keys: ["moe_intermediate_size"] }, { field: "denseInner", keys: ["intermediate_size"] }, { field: "experts", keys: ["n_routed_experts", "num_local_experts"] }, { field: "active", keys: ["num_experts_per_tok"] },
+  { field: "sharedInner", keys: [], missing: { product: ["shared", "inner"] } }
+]
+const latentNames: Family["names"] = [
+  ...attention.filter(([name]) => !/attention\.(key|value)$/.test(name)),
+  ["layers.{l}.attention.queryUp", "model.layers.{l}.self_attn.q_b_proj.weight"],
+  ["layers.{l}.attention.queryDown", "model.layers.{l}.self_attn.q_a_proj.weight"],
+  ["layers.{l}.attention.queryDownNorm", "model.layers.{l}.self_attn.q_a_layernorm.weight"],
+  ["layers.{l}.attention.keyValueDown", "model.layers.{l}.self_attn.kv_a_proj_with_mqa.weight"],
+  ["layers.{l}.attention.keyValueDownNorm", "model.layers.{l}.self_attn.kv_a_layernorm.weight"],
+  ["layers.{l}.attention.keyValue", "model.layers.{l}.self_attn.kv_b_proj.weight"],
+  ...feedForward, ...experts,
+  ...shared.slice(0, 3).map(([ours, theirs]) => [ours, theirs.replace("shared_expert", "shared_experts")] as const)
+]
+
+/** DeepSeek-AI, "DeepSeek-V2", 2024. */
+const deepseekV2: Family = {
+  name: "deepseek_v2", architecture: "DeepseekV2ForCausalLM", feedForward: "mixture",
+  names: latentNames,
+  alternatives: fused,
+  recomputed: ["model.layers.{l}.self_attn.rotary_emb.inv_freq"],
+  sizes: [...latentSizes, ...defaults("heads", 2048, 1e-6), { field: "shared", keys: ["n_shared_experts"], missing: 2 }, { field: "dense", keys: ["first_k_dense_replace"], missing: 0, zero: "zero" }],
+  fixed: { hidden_act: "silu", attention_bias: false, mlp_bias: false, moe_layer_freq: 1, scoring_func: "softmax", norm_topk_prob: false, partial_rotary_factor: 1 },
+  attention: { latent: { interleaved: true, epsilon: 1e-6 } },
+  router: {
+    normalised: false, shared: { gate: false }, scale: { key: "routed_scaling_factor", missing: 1 },
+    groups: { count: "n_group", keep: "topk_group", by: "max", method: { key: "topk_method", without: "greedy", within: "group_limited_greedy" } }
+  }
+}
+
+/** DeepSeek-AI, "DeepSeek-V3", 2024; its layer for predicting a second token is not read. */
+const deepseekV3: Family = {
+  ...deepseekV2, name: "deepseek_v3", architecture: "DeepseekV3ForCausalLM",
+  names: [...latentNames, ["layers.{l}.router.correction", "model.layers.{l}.mlp.gate.e_score_correction_bias"]],
+  sizes: [...latentSizes, ...defaults("heads", 4096, 1e-6), { field: "shared", keys: ["n_shared_experts"], missing: 1 }, { field: "dense", keys: ["first_k_dense_replace"], missing: 3, zero: "zero" }],
+  fixed: { hidden_act: "silu", attention_bias: false, moe_layer_freq: 1, scoring_func: "sigmoid", topk_method: "noaux_tc", partial_rotary_factor: 1 },
+  attention: { latent: { interleaved: { key: "rope_interleave", missing: true }, epsilon: 1e-6 } },
+  router: {
+    normalised: { key: "norm_topk_prob", missing: true }, sigmoid: true, shared: { gate: false }, scale: { key: "routed_scaling_factor", missing: 2.5 },
+    groups: { count: "n_group", keep: "topk_group", by: "top2sum" }
+  }
+}
+
 /** Every family of Hugging Face's that is read and written, the simplest first: a model that several express is written as the first of them, its own aside. */
-export const families: ReadonlyArray<Family> = [llama, mistral, qwen2, qwen3, smollm3, phi3, gemma2, gemma3, mixtral, olmoe, qwen2Moe, qwen3Moe, gptOss]
+export const families: ReadonlyArray<Family> = [llama, mistral, qwen2, qwen3, smollm3, phi3, gemma2, gemma3, mixtral, olmoe, qwen2Moe, qwen3Moe, gptOss, deepseekV2, deepseekV3]
 
 /** Keys of config.json whose numbers transformers 5 takes only with a point. */
 export const fractions: ReadonlySet<string> = new Set([

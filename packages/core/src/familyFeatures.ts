@@ -1,8 +1,9 @@
 /**
- * What a family's rows say beyond names and sizes, read from config.json and written to it: attention's extras, what stands around the
- * block, the router and the shared expert. The rows are in `families.ts`; no family is known to this code by name.
+ * What a family's rows say beyond names and sizes, read from config.json and written to it: attention's extras and what stands around it and
+ * the feed-forward. The rows are in `families.ts`; no family is known to this code by name.
  */
 import type { AttentionRow, Family, Field, Quantity, Switch } from "./families.ts"
+import { mixtureObstacles } from "./familyMixture.ts"
 import { ropeObstacles } from "./familyRope.ts"
 import type * as Model from "./Model.ts"
 import type { Plain } from "./StrictJson.ts"
@@ -24,16 +25,16 @@ export const same = (a: Plain | undefined, b: Plain): boolean => {
   return Array.isArray(a) === Array.isArray(b) && keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && same((a as Record<string, Plain>)[key], (b as Record<string, Plain>)[key]!))
 }
 
-const isOn = ({ config, fail, used }: Reading, { key, missing }: Switch): boolean => {
+export const isOn = ({ config, fail, used }: Reading, { key, missing }: Switch): boolean => {
   used.add(key)
   const value = config[key] ?? missing
   return typeof value === "boolean" ? value : fail(key, `${JSON.stringify(value)} is not true or false`, "correct the value")
 }
-const whole = ({ config, fail }: Reading, key: string, missing: number | null, least: number): number | undefined => {
+export const whole = ({ config, fail }: Reading, key: string, missing: number | null, least: number): number | undefined => {
   const value = config[key] === undefined ? missing : config[key]
   return value === null ? undefined : typeof value === "number" && Number.isSafeInteger(value) && value >= least ? value : fail(key, `${JSON.stringify(value)} is not an integer of at least ${least}`, "correct the value")
 }
-const quantity = ({ config, fail, used }: Reading, { key, missing }: Quantity): number | undefined => {
+export const quantity = ({ config, fail, used }: Reading, { key, missing }: Quantity): number | undefined => {
   used.add(key)
   const value = config[key] === undefined ? missing : config[key]
   return value === null ? undefined : typeof value === "number" && value > 0 ? value : fail(key, `${JSON.stringify(value)} is not a positive number`, "correct the value")
@@ -102,9 +103,14 @@ export const readAttention = (reading: Reading, family: Family): Model.Attention
   const found: Model.Attention = {
     ...bias ? { bias } : {}, ...bias && row.outputBias === true ? { outputBias: true } : {}, ...row.sinks === true ? { sinks: true } : {}, ...row.norms === undefined ? {} : { norms: row.norms }, ...seen, ...without.length === 0 ? {} : { noRope: without },
     ...part === undefined ? {} : { rotated: part }, ...theta === undefined || seen.window === undefined ? {} : { localTheta: theta }, ...divisor === undefined || divisor === size ? {} : { scale: 1 / Math.sqrt(divisor) },
-    ...cap === undefined ? {} : { softCap: cap }
+    ...cap === undefined ? {} : { softCap: cap }, ...row.latent === undefined ? {} : { rotated: reading.number("rotated"), latent: latentOf(reading, row.latent) }
   }
   return Object.keys(found).length === 0 ? undefined : found
+}
+
+const latentOf = (reading: Reading, { epsilon, interleaved }: NonNullable<AttentionRow["latent"]>): NonNullable<Model.Attention["latent"]> => {
+  const { number } = reading, rank = number("queryRank")
+  return { ...rank === 0 ? {} : { query: rank }, keyValue: number("keyValueRank"), value: number("valueSize"), interleaved: interleaved === true || isOn(reading, interleaved), epsilon }
 }
 
 /** Theta of the layers with a window: beside the other, or by kind of layer. */
@@ -117,7 +123,7 @@ const localTheta = (reading: Reading, row: Quantity): number | undefined => {
 }
 
 /** The keys of config.json that say it. */
-export const writeAttention = ({ bias, localTheta: theta, noRope: rotary, scale, share, softCap, window: row }: AttentionRow, model: Model.Model): Config => {
+export const writeAttention = ({ bias, latent, localTheta: theta, noRope: rotary, scale, share, softCap, window: row }: AttentionRow, model: Model.Model): Config => {
   const { global = [], noRope: without = [], rotated: part, scale: times, window: size } = model.attention ?? {}
   const layers = Array.from({ length: model.layers }, (_, layer) => layer)
   // every family with a list of layers is told so; the others only where the layers differ
@@ -128,6 +134,7 @@ export const writeAttention = ({ bias, localTheta: theta, noRope: rotary, scale,
       : { [row.key]: size, ...row.when === undefined ? {} : { [row.when.key]: true }, ...row.from === undefined ? {} : { [row.from.key]: global.every((layer, at) => layer === at) ? global.length : model.layers } },
     ...listed ? { layer_types: layers.map((layer) => size === undefined || global.includes(layer) ? "full_attention" : "sliding_attention") } : {},
     ...rotary === undefined ? {} : { [rotary.key]: layers.map((layer) => without.includes(layer) ? 0 : 1) },
+    ...latent === undefined || latent.interleaved === true ? {} : { [latent.interleaved.key]: model.attention?.latent?.interleaved ?? latent.interleaved.missing },
     ...share === undefined || part === undefined ? {} : { [share.key]: part / model.headSize },
     ...theta === undefined ? {} : { [theta.key]: model.attention?.localTheta ?? theta.missing },
     ...scale === undefined ? {} : { [scale.key]: times === undefined ? model.headSize : tidy(times ** -2) },
@@ -138,7 +145,7 @@ export const writeAttention = ({ bias, localTheta: theta, noRope: rotary, scale,
 const tidy = (value: number): number => Math.abs(value - Math.round(value)) < 1e-9 * value ? Math.round(value) : value
 
 const attentionObstacles = (row: AttentionRow = {}, model: Model.Model): ReadonlyArray<string> => {
-  const { bias = false, global = [], localTheta: theta, noRope: without = [], norms, outputBias = false, rotated: part, scale, sinks = false, softCap, window: size } = model.attention ?? {}
+  const { bias = false, global = [], latent, localTheta: theta, noRope: without = [], norms, outputBias = false, rotated: part, scale, sinks = false, softCap, window: size } = model.attention ?? {}
   const listable = row.window?.every !== undefined || row.window?.from !== undefined
   return [
     ...bias && row.bias === undefined ? ["biases of query, key and value"] : !bias && row.bias === true ? ["attention without biases"] : [],
@@ -148,7 +155,9 @@ const attentionObstacles = (row: AttentionRow = {}, model: Model.Model): Readonl
     ...global.length === 0 || size === undefined || row.window === undefined || listable ? [] : ["a window in some layers only"],
     ...without.length === 0 || row.noRope !== undefined ? [] : ["layers without rotary positions"],
     ...outputBias === (bias && row.outputBias === true) ? [] : [outputBias ? "a bias of attention's output" : "attention's output without a bias"],
-    ...part === undefined || row.share !== undefined ? [] : [`heads of which ${part} numbers rotate`],
+    ...(latent === undefined) === (row.latent === undefined) ? [] : [latent === undefined ? "attention that is not latent" : "latent attention"],
+    ...latent === undefined || row.latent === undefined || ((latent.interleaved || row.latent.interleaved !== true) && latent.epsilon === row.latent.epsilon) ? [] : [`latent attention with norms of epsilon ${latent.epsilon}${latent.interleaved ? "" : " and rotated halves"}`],
+    ...part === undefined || row.share !== undefined || row.latent !== undefined ? [] : [`heads of which ${part} numbers rotate`],
     ...theta === undefined || row.localTheta !== undefined ? [] : [`theta ${theta} in layers with a window`],
     ...theta !== undefined || row.localTheta === undefined || size === undefined ? [] : ["one theta for all layers"],
     ...scale === undefined || row.scale !== undefined ? [] : [`scores times ${scale}`],
@@ -187,54 +196,12 @@ const blockObstacles = (family: Family, model: Model.Model): ReadonlyArray<strin
   ]
 }
 
-// ---------------------------------------------------------------- mixtures
-const scoreOf = (bias: true | undefined): { readonly by: "linear"; readonly bias?: true } => bias === true ? { by: "linear", bias } : { by: "linear" }
-
-/** The mixture that a family's files hold, in this config. */
-export const readMixture = (reading: Reading, { bias, expertBias, normalised, shared }: NonNullable<Family["router"]>): Model.Mixture => {
-  const { number } = reading, experts = number("experts"), active = number("active")
-  const weight = normalised === true ? "softmaxKept" : isOn(reading, normalised) ? "renorm" : "prob"
-  return {
-    kind: "mixture", inner: number("inner"), experts, active, expert: { kind: "full", ...expertBias === true ? { bias: true } : {} },
-    router: { unit: { of: "token" }, score: scoreOf(bias), select: { keep: "top", active }, weight }, routerTensors: { weight: [experts, number("hidden")], ...bias === true ? { bias: [experts] } : {} },
-    ...shared === undefined ? {} : { shared: { inner: number("sharedInner"), gate: shared.gate } }
-  }
-}
-
-/** The keys of config.json that say it. */
-export const writeMixture = ({ normalised }: NonNullable<Family["router"]>, form: Model.Mixture): Config =>
-  normalised === true ? {} : { [normalised.key]: (form.router as Config)["weight"] !== "prob" }
-
-/** What keeps a family's layer from computing a router. Keeping all experts is the best k of k, whose probabilities sum to one. `losses` matter in training only. */
-const routerObstacles = ({ bias, normalised }: NonNullable<Family["router"]>, router: Plain, active: number, experts: number): ReadonlyArray<string> => {
-  const given = object(router)
-  if (given === undefined) return ["a router that is not an object"]
-  const { unit, score, select, weight, capacity, losses: _, ...others } = given
-  const all = same(select, { keep: "all" }) && active === experts
-  const fits = {
-    unit: unit === undefined || same(unit, { of: "token" }),
-    score: same(score, scoreOf(bias)),
-    select: all || same(select, { keep: "top", active }),
-    weight: weight === "softmaxKept" || weight === "renorm" || (weight === "prob" && (normalised !== true || active === experts)),
-    capacity: capacity === undefined || capacity === null || capacity === "unlimited"
-  }
-  return [...Object.entries(fits).filter(([, fit]) => !fit).map(([key]) => `router.${key} = ${JSON.stringify(given[key]) ?? "missing"}`), ...Object.keys(others).map((key) => `router.${key}`)]
-}
-
-const sharedName = (shared: { readonly gate: boolean } | undefined): string => shared === undefined ? "no shared expert" : `a shared expert with${shared.gate ? "" : "out"} a gate`
-
 /** What keeps a family from expressing a model, one phrase each; empty when it can. */
 export const obstacles = (family: Family, model: Model.Model): ReadonlyArray<string> => {
   const form = model.feedForward
   if (form.kind !== family.feedForward) return [`a ${form.kind} feed-forward`]
   const body = [...attentionObstacles(family.attention, model), ...blockObstacles(family, model), ...ropeObstacles(family, model)]
   if (form.kind === "dense" || family.router === undefined) return body
-  const { bias, expertBias, shared } = family.router, expected = { weight: [form.experts, model.hidden], ...bias === true ? { bias: [form.experts] } : {} }
-  return [
-    ...body,
-    ...form.expert.kind !== "full" ? [`experts of kind ${form.expert.kind}`] : (form.expert.bias === true) === (expertBias === true) ? [] : [`experts with${expertBias === true ? "out" : ""} biases`],
-    ...same(form.routerTensors as unknown as Plain, expected) ? [] : [`router tensors ${JSON.stringify(form.routerTensors)} (only ${JSON.stringify(expected)})`],
-    ...form.shared?.gate === shared?.gate ? [] : [sharedName(form.shared)],
-    ...routerObstacles(family.router, form.router as Plain, form.active, form.experts)
-  ]
+  const has = (field: Field) => family.sizes.some((size) => size.field === field)
+  return [...body, ...mixtureObstacles(family.router, form, model, { counted: has("shared"), first: has("dense") })]
 }

@@ -9,6 +9,7 @@ import { Model, Weights } from "@switchyard/core"
 import { Effect } from "effect"
 import type { Arena, Failure } from "./Device.ts"
 import type { Chunk } from "./KeyValueCache.ts"
+import { latentHeads } from "./latentHeads.ts"
 import { adaptedLinear, type Adapter } from "./ops/adaptedLinear.ts"
 import { add } from "./ops/add.ts"
 import { addRow } from "./ops/addRow.ts"
@@ -25,7 +26,7 @@ import { rope, type RopeTables } from "./ops/rope.ts"
 import { sliceRows } from "./ops/sliceRows.ts"
 import { swiglu } from "./ops/swiglu.ts"
 import { view } from "./ops/view.ts"
-import { rotaryFrequencies, rotaryMagnitude, rotatedSize } from "./rotaryFrequencies.ts"
+import { rotaryFrequencies, rotaryMagnitude, rotatedSize, yarnMagnitude } from "./rotaryFrequencies.ts"
 import type { Storage } from "./Storage.ts"
 import { expectShape, joined, kept, type Tensor } from "./Tensor.ts"
 
@@ -175,6 +176,10 @@ const normed = (decoder: Decoder, x: Tensor, name: string): Tensor => {
   return rmsNorm(x, decoder.model.shiftedGains === true ? affine(gain, { shift: 1 }) : gain, decoder.model.normEpsilon)
 }
 
+/** What scores are multiplied by; undefined for 1 / √headSize. */
+const scoreScale = ({ attention: { latent, scale } = {}, headSize, ropeScaling }: Model.Model): number | undefined =>
+  latent === undefined || ropeScaling?.kind !== "yarn" || ropeScaling.weightAll === undefined ? scale : (scale ?? 1 / Math.sqrt(headSize)) * yarnMagnitude(ropeScaling.factor, ropeScaling.weightAll) ** 2
+
 /** How many tokens back a layer sees; undefined where it sees everything. */
 const windowOf = ({ attention: { global = [], window } = {} }: Model.Model, layer: number): number | undefined => global.includes(layer) ? undefined : window
 
@@ -209,7 +214,7 @@ export const states = (decoder: Decoder, ids: Tensor, options: ForwardOptions): 
   const positions = options.positions ?? chunk?.positions ?? constants.positions.get(sizeName(options))?.tensor
   if (positions === undefined) throw new Error(`Decoder.forward: size ${sizeName(options)} (batch × tokens) was not announced: pass it to Decoder.make as one of \`sizes\`, or call Decoder.prepare(arena, decoder, { batch, tokens }) before recording`)
   if (options.feedForward === undefined && model.feedForward.kind === "mixture") throw new Error("Decoder.forward: a mixture needs its feed-forward passed as an option (routing's Mixture)")
-  const { embeddingScale, headSize, heads, keyValueHeads, outputNorms = false } = model, { outputBias = false, scale, sinks = false, softCap } = model.attention ?? {}
+  const { embeddingScale, headSize, heads, keyValueHeads, outputNorms = false } = model, { latent, outputBias = false, sinks = false, softCap } = model.attention ?? {}, scale = scoreScale(model)
   const embedded = embedding(parameter(decoder, "embedding"), ids) // [rows, hidden]
   let x = embeddingScale === undefined ? embedded : affine(embedded, { scale: embeddingScale }) // [rows, hidden]
   tap?.("embedding", 0, x)
@@ -217,8 +222,9 @@ export const states = (decoder: Decoder, ids: Tensor, options: ForwardOptions): 
     const at = `layers.${layer}.attention`
     const attended = normed(decoder, x, `${at}.norm`) // [rows, hidden]
     tap?.("attention.input", layer, attended)
-    const [query, key, value] = (["query", "key", "value"] as const).map((name) => projected(decoder, attended, layer, name, positions, adapters)) as [Tensor, Tensor, Tensor]
-    const sizes = { batch, tokens, heads, keyValueHeads, headSize, window: options.window ?? windowOf(model, layer), scale, softCap, sinks: sinks ? parameter(decoder, `${at}.sinks`) : undefined }
+    const [query, key, value] = latent === undefined ? (["query", "key", "value"] as const).map((name) => projected(decoder, attended, layer, name, positions, adapters)) as [Tensor, Tensor, Tensor]
+      : latentHeads(attended, latent, { model, positions, tables: constants.tables, project: (x, name) => project(decoder, x, `${at}.${name}`, adapters), gain: (name) => parameter(decoder, `${at}.${name}`) })
+    const sizes = { batch, tokens, heads, keyValueHeads, headSize, window: options.window ?? windowOf(model, layer), scale, softCap, valueSize: latent?.value, sinks: sinks ? parameter(decoder, `${at}.sinks`) : undefined }
     const mixed = chunk === undefined ? attention(query, key, value, sizes) : cachedAttention(query, key, value, chunk.cache.layers[layer]!, chunk.places, { ...sizes, fresh: chunk.fresh }) // [rows, heads · headSize]
     tap?.("attention.inner", layer, mixed)
     const attentionProduct = project(decoder, mixed, `${at}.output`, adapters) // [rows, hidden]

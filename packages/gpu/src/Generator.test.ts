@@ -22,6 +22,10 @@ const models: Readonly<Record<string, Model.Model>> = {
   "Gemma's block: a window in one layer, with a theta of its own, caps, second norms": {
     ...plain, attention: { window: 5, global: [1], localTheta: 50, rotated: 4, scale: 0.5, softCap: 2 }, outputNorms: true, shiftedGains: true, embeddingScale: 2, logitCap: 3, activation: { kind: "geluTanh" }
   },
+  "DeepSeek's attention: latent, heads of two sizes": {
+    ...plain, keyValueHeads: 4, headSize: 10, attention: { rotated: 4, latent: { query: 7, keyValue: 9, value: 5, interleaved: true, epsilon: 1e-6 } },
+    ropeScaling: { kind: "yarn", factor: 4, originalContext: 16, fast: 4, slow: 1, whole: true, weight: 0.7, weightAll: 0.5 }
+  },
   "gpt-oss's attention: sinks, a bias of the output": { ...plain, attention: { bias: true, outputBias: true, sinks: true, window: 5, global: [1] }, activation: { kind: "clampedSilu", slope: 1.702, limit: 0.5 } }
 }
 const weightsOf = (model: Model.Model) => Weights.fromMemory(Object.fromEntries(Model.tensors(model).map(({ name, shape }) =>

@@ -34,8 +34,8 @@ export const noPlace = 0xffffffff
 
 /** A cache, described: kept tensors without numbers. */
 export const make = (model: Model.Model, options: { readonly batch: number; readonly capacity: number }): KeyValueCache => {
-  const { batch, capacity } = options, shape = [batch, capacity, model.keyValueHeads * model.headSize]
-  const layers = Array.from({ length: model.layers }, (_, layer) => ({ keys: kept(shape, { label: `cache.${layer}.keys` }), values: kept(shape, { label: `cache.${layer}.values` }) }))
+  const { batch, capacity } = options, shape = [batch, capacity, model.keyValueHeads * model.headSize], valueShape = shape.with(2, model.keyValueHeads * (model.attention?.latent?.value ?? model.headSize))
+  const layers = Array.from({ length: model.layers }, (_, layer) => ({ keys: kept(shape, { label: `cache.${layer}.keys` }), values: kept(valueShape, { label: `cache.${layer}.values` }) }))
   return { batch, capacity, layers }
 }
 

@@ -48,6 +48,7 @@ const cases: ReadonlyArray<Case> = [
   ["causalSoftmax", [x([8, 4])], (a) => Op.causalSoftmax(a!, { queries: 4, scale: 0.7 })],
   ["attention with grouped queries", [x([6, 8]), x([6, 4], 1), x([6, 4], 2)], (q, k, v) => Op.attention(q!, k!, v!, { batch: 2, tokens: 3, heads: 4, keyValueHeads: 2, headSize: 2 })],
   ["attention with a window", [x([5, 4]), x([5, 4], 1), x([5, 4], 2)], (q, k, v) => Op.attention(q!, k!, v!, { batch: 1, tokens: 5, heads: 2, keyValueHeads: 2, headSize: 2, window: 2 })],
+  ["attention with values of another size", [x([5, 4]), x([5, 4], 1), x([5, 6], 2)], (q, k, v) => Op.attention(q!, k!, v!, { batch: 1, tokens: 5, heads: 2, keyValueHeads: 2, headSize: 2, valueSize: 3 })],
   ["attention below a cap", [x([5, 4]), x([5, 4], 1), x([5, 4], 2)], (q, k, v) => Op.attention(q!, k!, v!, { batch: 1, tokens: 5, heads: 2, keyValueHeads: 2, headSize: 2, scale: 0.9, softCap: 0.8 })],
   ["softmax", [x([3, 4])], (a) => Op.softmax(a!, 1.3)],
   ["crossEntropy", [x([3, 4]), index([3], [2, Op.noTarget, 0])], (logits, targets) => Op.crossEntropy(logits!, targets!)],

@@ -33,6 +33,7 @@ export const ranking = (shares: ReadonlyArray<number>): ReadonlyArray<number> =>
 const formOf = (method: string, model: Model.Model, keep: number): Effect.Effect<Model.Mixture, CompressError> => {
   const form = model.feedForward
   if (form.kind !== "mixture") return Effect.fail(new CompressError({ method, problem: "the model is dense", remedy: "Give a mixture." }))
+  if (form.dense !== undefined) return Effect.fail(new CompressError({ method, problem: `the first ${form.dense.layers} layers have no experts`, remedy: "Give a mixture whose layers are all alike." }))
   if (keep < 1 || keep > form.experts) return Effect.fail(new CompressError({ method, problem: `keep ${keep} of ${form.experts} experts`, remedy: `Keep from 1 to ${form.experts}.` }))
   return Effect.succeed(form)
 }

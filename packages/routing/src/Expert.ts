@@ -89,3 +89,7 @@ export const sharedIn = (parameters: ReadonlyMap<string, Tensor.Tensor>, form: M
   const at = `layers.${layer}.shared`
   return form.shared === undefined ? undefined : { activation, feedForward: full(parameters, at), router: form.shared.gate ? named(parameters, `${at}.router`) : undefined }
 }
+
+/** The feed-forward of a layer that has one instead of experts. */
+export const denseIn = (parameters: ReadonlyMap<string, Tensor.Tensor>, layer: number, activation?: Model.Activation): Shared =>
+  ({ activation, feedForward: full(parameters, `layers.${layer}.feedForward`), router: undefined })

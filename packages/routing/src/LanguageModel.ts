@@ -158,8 +158,10 @@ export const states = (self: LanguageModel, ids: Tensor.Tensor, options: Pass = 
     const shared = Expert.sharedIn(parameters, form, layer, model.activation)
     return shared === undefined ? output : Op.add(output, Mixture.shared(x, shared))
   }
-  const run = (feedForward: (x: Tensor.Tensor, layer: number) => Tensor.Tensor, tap?: Decoder.Tap, part?: Part) =>
-    Decoder.states(decoder, part?.ids ?? ids, { ...size, ...part === undefined ? {} : { tokens: part.tokens, positions: part.positions }, feedForward: (x, layer) => beside(x, layer, feedForward(x, layer)), tap })
+  const run = (feedForward: (x: Tensor.Tensor, layer: number) => Tensor.Tensor, tap?: Decoder.Tap, part?: Part) => Decoder.states(decoder, part?.ids ?? ids, {
+    ...size, ...part === undefined ? {} : { tokens: part.tokens, positions: part.positions }, tap,
+    feedForward: (x, layer) => layer < (form.dense?.layers ?? 0) ? Mixture.shared(x, Expert.denseIn(parameters, layer, model.activation)) : beside(x, layer, feedForward(x, layer))
+  })
   const byLikelihood = router.score.by === "likelihood" && Router.scored(router, form.experts)
   if (chunk !== undefined && byLikelihood) throw new Error("LanguageModel.states: a router by likelihood keeps no state to go on from: Generation.carried refuses it")
   const scores = byLikelihood && router.score.by === "likelihood"
@@ -238,8 +240,8 @@ const selectors = {
   experts: (name: string) => name.includes(".experts."),
   feedForward: (name: string) => /\.feedForward\.(gate|up|down)$|\.shared\.(gate|up|down|router)$/.test(name),
   adapter: (name: string) => /\.(feedForward|attention)\.\w+\.[ab]$/.test(name),
-  attention: (name: string) => /\.attention\.((query|key|value|output)(Bias)?|sinks)$/.test(name),
-  norms: (name: string) => /(^|\.)norm$|\.(query|key|output)Norm$/.test(name),
+  attention: (name: string) => /\.attention\.((query|key|value|output)(Bias)?|sinks|queryDown|queryUp|keyValueDown|keyValue)$/.test(name),
+  norms: (name: string) => /(^|\.)norm$|\.(query|key|output|queryDown|keyValueDown)Norm$/.test(name),
   embeddings: (name: string) => name === "embedding" || name === "head"
 }
 /** Which tensors: `feedForward` are dense matrices (also the shared ones of low-rank experts, and shared experts with their gates), `adapter` a dense model's low-rank terms. */

@@ -5,7 +5,7 @@
  * stands at 0), so that the decision at `position` p is the one under which the document's p-th token is predicted. Rows stand in the order
  * of domain, document, position, layer, rank; each token of the text is traced once.
  */
-import { Checkpoint, Corpus, Stage, Table, Tables, type Tokenizer } from "@switchyard/core"
+import { Checkpoint, Corpus, type Model, Stage, Table, Tables, type Tokenizer } from "@switchyard/core"
 import { Device, Op, Recording, Tensor } from "@switchyard/gpu"
 import { Effect, Option, Schema } from "effect"
 import type { Decision } from "./Decision.ts"
@@ -23,8 +23,13 @@ const Options = Schema.Struct({
 type Options = typeof Options.Type
 type Mixture = Pick<Checkpoint.Checkpoint<"mixture">, "model">
 
+/** The first layer that has experts. */
+const firstOf = ({ feedForward }: Model.Model): number => feedForward.kind === "mixture" ? feedForward.dense?.layers ?? 0 : 0
 /** How many experts a token visits in all layers together. */
-const visitsOf = ({ model: { feedForward, layers }, router }: LanguageModel.LanguageModel): number => feedForward.kind === "mixture" ? sum(Array.from({ length: layers }, (_, layer) => Router.activeIn(router!, feedForward.experts, layer))) : 0
+const visitsOf = ({ model, router }: LanguageModel.LanguageModel): number => {
+  const { feedForward, layers } = model, first = firstOf(model)
+  return feedForward.kind === "mixture" ? sum(Array.from({ length: layers - first }, (_, at) => Router.activeIn(router!, feedForward.experts, first + at))) : 0
+}
 const windowOf = ({ model }: Mixture, { window }: Options): number => Math.min(window ?? 256, model.contextLength)
 
 /** One batch on one replica, and what is read of it. */
@@ -93,8 +98,8 @@ export const capture = Stage.make("trace/capture", {
       yield* arena.submit(program)
       const read = yield* Effect.forEach(program.outputs, (layer) => Effect.all({ experts: arena.read(layer.experts), weights: arena.read(layer.weights), logits: arena.read(layer.logits), dropped: layer.dropped === undefined ? Effect.succeed(undefined) : arena.read(layer.dropped) }))
       batch.forEach(({ domain, window }, row) => {
-        for (let i = window.from; i < window.length; i++) read.forEach(({ dropped, experts, logits, weights }, layer) => {
-          const active = experts.length / sequences / self.tokens
+        for (let i = window.from; i < window.length; i++) read.forEach(({ dropped, experts, logits, weights }, at) => {
+          const layer = firstOf(mixture.model) + at, active = experts.length / sequences / self.tokens
           for (let rank = 0; rank < active; rank++) {
             const slot = (row * self.tokens + i) * active + rank
             rows.push({ domain, document: window.document, position: window.position + i - window.from, token: window.ids[i]!, layer, rank, expert: experts[slot]!, weight: weights[slot]!, logit: logits[slot]!, dropped: dropped?.[slot] ?? 0 })

@@ -3,7 +3,7 @@
  * its own stretch of the cache, in which a token lies at its place, so sequences of different lengths stand side by side without a mask.
  * It has no gradient: it is for generation.
  *
- * Shapes: q [batch · tokens, heads · headSize], k and v [batch · tokens, keyValueHeads · headSize], keys and values of the cache [batch, capacity, keyValueHeads · headSize],
+ * Shapes: q [batch · tokens, heads · headSize], k and v [batch · tokens, keyValueHeads · headSize], keys and values of the cache [batch, capacity, keyValueHeads · headSize] (values with `valueSize`, as v has),
  * places u32 [batch · tokens] (0xffffffff: no token; gives zeros) → like q. Options: as `attention`; `fresh` when every sequence begins at place 0 in this
  * call, its tokens first and the places left out behind them: the keys of the call are then all there are, and matrix products do.
  */
@@ -25,23 +25,23 @@ export interface LayerCache { readonly keys: Tensor; readonly values: Tensor }
 export interface CachedAttentionOptions extends AttentionOptions { readonly fresh?: boolean }
 
 export const cachedAttention = (q: Tensor, k: Tensor, v: Tensor, cache: LayerCache, places: Tensor, options: CachedAttentionOptions): Tensor => {
-  const { batch, fresh = false, headSize, heads, keyValueHeads, scale = 1 / Math.sqrt(headSize), sinks, softCap, tokens, window = 0 } = options, rows = batch * tokens, width = keyValueHeads * headSize
+  const { batch, fresh = false, headSize, heads, keyValueHeads, scale = 1 / Math.sqrt(headSize), sinks, softCap, tokens, valueSize = headSize, window = 0 } = options, rows = batch * tokens, width = keyValueHeads * headSize
   const capacity = cache.keys.shape[1]!
   if (heads % keyValueHeads !== 0) throw new Error(`cachedAttention: heads (${heads}) must be a multiple of keyValueHeads (${keyValueHeads})`)
   expectShape("cachedAttention", "q", q, [rows, heads * headSize])
   expectShape("cachedAttention", "k", k, [rows, width])
-  expectShape("cachedAttention", "v", v, [rows, width])
+  expectShape("cachedAttention", "v", v, [rows, keyValueHeads * valueSize])
   expectShape("cachedAttention", "places", places, [rows], "u32")
   expectShape("cachedAttention", "keys", cache.keys, [batch, undefined, width])
-  expectShape("cachedAttention", "values", cache.values, cache.keys.shape)
-  for (const [x, into] of [[k, cache.keys], [v, cache.values]] as const) Recording.step(cacheRows, { x, places, cache: into }, { count: rows * width, columns: width, tokens, capacity })
+  expectShape("cachedAttention", "values", cache.values, [batch, capacity, keyValueHeads * valueSize])
+  for (const [x, into] of [[k, cache.keys], [v, cache.values]] as const) Recording.step(cacheRows, { x, places, cache: into }, { count: x.slot.length, columns: x.shape[1]!, tokens, capacity })
   if (fresh) return attention(q, k, v, options)
-  const scores = Recording.scratch([rows * heads, capacity]), weights = Recording.scratch([rows * heads, capacity]), out = Recording.scratch(q.shape)
+  const scores = Recording.scratch([rows * heads, capacity]), weights = Recording.scratch([rows * heads, capacity]), out = Recording.scratch([rows, heads * valueSize])
   const sizes = { tokens, heads, keyValueHeads, headSize, capacity, window }
   Recording.step(cachedScores, { q, keys: cache.keys, places, out: scores }, { count: rows * heads * capacity, ...sizes, scale })
   const capped = softCap === undefined ? scores : affine(map(affine(scores, { scale: 1 / softCap }), "tanh"), { scale: softCap })
   Recording.step(cachedSoftmax, { x: capped, places, out: weights }, { rows: rows * heads, columns: capacity, heads, window })
-  Recording.step(cachedMix, { weights, values: cache.values, places, out }, { count: rows * heads * headSize, ...sizes })
+  Recording.step(cachedMix, { weights, values: cache.values, places, out }, { count: rows * heads * valueSize, ...sizes, headSize: valueSize })
   if (sinks === undefined) return out
-  return view(scaleRows(view(out, [rows * heads, headSize]), sinkShare(capped, weights, sinks, { repeat: 1 })), q.shape)
+  return view(scaleRows(view(out, [rows * heads, valueSize]), sinkShare(capped, weights, sinks, { repeat: 1 })), out.shape)
 }
