@@ -15,7 +15,7 @@ import { Device } from "@switchyard/gpu"
 import * as merging from "@switchyard/merge"
 import { Compress, Merge, Upcycle } from "@switchyard/merge"
 import * as routing from "@switchyard/routing"
-import { Adapter, Arrow, Balance, Finetune, MixLora, Newborn, Phatgoose, Prototypes, Router, Trace } from "@switchyard/routing"
+import { Adapter, Arrow, Balance, Finetune, Generation, MixLora, Newborn, Phatgoose, Prototypes, Router, Trace } from "@switchyard/routing"
 import { Effect, Schema } from "effect"
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -118,6 +118,7 @@ const given = (folder: string): ReadonlyArray<Given> => {
     { stage: Arrow.fit, inputs: { mixture: named("arrow", Router.arrow({ active: 1 })) } },
     { stage: Phatgoose.fit, inputs: { mixture: named("phatgoose", Router.phatgoose({ active: 1 })), texts }, options: { ...training, labels: { sea: 0, law: 1 } } },
     { stage: Prototypes.standardize, inputs: { mixture: whitened, texts }, options: { tokens: 64, batch: 2, labels: { sea: 0, law: 1 } } },
+    { stage: Generation.answers, inputs: { model: low }, options: { prompts: ["a damp", "November"], maximum: 6, temperature: 1 } },
     { stage: Adapter.load, inputs: { base: seed }, options: { at: file(join(folder, "adapter")) }, keys: { base: "base" } },
     { stage: MixLora.load, inputs: { base: checkpoint("four", { ...denseModel, heads: 4, keyValueHeads: 2, headSize: 4 }) }, options: { at: file(fileURLToPath(new URL("../packages/routing/src/fixtures/mixlora", import.meta.url))) } },
     { stage: Adapter.apply, inputs: { base: seed, adapter: adapters.sea } },

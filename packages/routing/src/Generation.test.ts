@@ -1,8 +1,11 @@
 /** Mixtures go on from a cache as the whole text says; routers that cannot are refused by name. */
 import { describe, expect, jest, test } from "@jest/globals"
-import { Checkpoint, Model, Random, Tokenizer, Weights } from "@switchyard/core"
+import { Checkpoint, Model, Pipeline, Random, Store, Tokenizer, Weights } from "@switchyard/core"
 import { Device, Generate, plainDevice, Tensor } from "@switchyard/gpu"
 import { Effect, Layer } from "effect"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import * as Generation from "./Generation.ts"
 import { devices } from "./openDevice.ts"
 import * as Router from "./Router.ts"
@@ -74,6 +77,22 @@ test("a sampled answer of a mixture is the same alone and beside others", () => 
   const together = yield* Generate.answers(yield* Generation.open(checkpoint, { batch: 3 }), checkpoint.tokenizer, prompts, options), alone = yield* Generation.open(checkpoint)
   for (const [first, prompt] of prompts.entries()) expect(yield* Generate.run(alone, checkpoint.tokenizer, prompt, { ...options, first })).toEqual(together[first])
 })).pipe(Effect.provide(plain))))
+test("as a stage: planned, seeded, kept, and the answers that the library gives", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "switchyard-generation-"))
+  try {
+    const checkpoint = checkpointOf(models["two of the experts by token"]!), prompts = ["one", "three men", "boat"], sampling = { maximum: 6, temperature: 1 }
+    await Effect.runPromise(Checkpoint.write(checkpoint, join(folder, "model")))
+    const pipeline = (batch: number) => Pipeline.make("test", () => ({ said: Generation.answers(Checkpoint.loadMixture({ at: join(folder, "model") }), { prompts, batch, ...sampling }) }))
+    const run = <A, E>(effect: Effect.Effect<A, E, Store.Store | Device.Device>, seed = 0) => Effect.runPromise(effect.pipe(Effect.provideService(Pipeline.Seed, seed), Effect.provide(Layer.mergeAll(Store.temporary, plain))))
+    const expected = await Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+      return yield* Generate.answers(yield* Generation.open(checkpoint, { batch: 3 }), checkpoint.tokenizer, prompts, sampling)
+    })).pipe(Effect.provide(plain)))
+    for (const batch of [1, 3]) expect((await run(Pipeline.run(pipeline(batch)))).said.answers).toEqual(expected.map((answer, at) => ({ prompt: prompts[at], ...answer })))
+    expect((await run(Pipeline.run(pipeline(3)), 1)).said.answers.map(({ ids }) => ids)).not.toEqual(expected.map(({ ids }) => ids))
+    const cost = (await run(Pipeline.plan(pipeline(3)))).find(({ stage }) => stage === "generation/answers")!.cost
+    expect(cost.flops).toBeGreaterThan(6 * 3 * 2 * 260 * hidden) // at least the head, for six tokens of three rows
+  } finally { rmSync(folder, { recursive: true, force: true }) }
+})
 test("an answer ends at the tokenizer's eos and those of generation_config.json", async () => {
   const checkpoint = checkpointOf(base), file = (json: string) => ({ ...checkpoint, sideFiles: { "generation_config.json": new TextEncoder().encode(json) } })
   expect(await Effect.runPromise(Generation.stopIds(checkpoint))).toEqual([257])

@@ -4,9 +4,9 @@
  *
  * A router that cannot go on this way is refused by name, never run differently.
  */
-import { type Checkpoint, Family, StrictJson } from "@switchyard/core"
-import { Decoder, Device, Generator, KeyValueCache, Op, type Storage, Tensor } from "@switchyard/gpu"
-import { Effect, type Scope } from "effect"
+import { Artifact, ChatTemplate, Checkpoint, Family, type Model, Stage, StrictJson } from "@switchyard/core"
+import { Decoder, Device, Generate, Generator, KeyValueCache, Op, Recording, type Storage, Tensor } from "@switchyard/gpu"
+import { Effect, Schema, type Scope } from "effect"
 import * as LanguageModel from "./LanguageModel.ts"
 import * as Router from "./Router.ts"
 
@@ -80,4 +80,73 @@ export const open = Effect.fn("Generation.open")(function*(checkpoint: Checkpoin
   const self = yield* LanguageModel.make(checkpoint.model, { batch, tokens: window, storage, split: options.cache === false ? 1 : device.replicas, ...router === undefined ? {} : { router } })
   yield* LanguageModel.load(arena, self, checkpoint.weights)
   return yield* make(arena, self, { ...options, batch, window, replicas: device.replicas })
+})
+
+// ---- in pipelines
+/** Why an answer ended; see gpu's Generate. */
+const Finish = Schema.Literals(["maximum", "stop", "stopString", "window"])
+/** The answers of a stage, in the prompts' order. */
+export const Answers = Schema.Struct({
+  kind: Schema.Literal("answers"),
+  answers: Schema.Array(Schema.Struct({ prompt: Schema.String, text: Schema.String, ids: Schema.Array(Schema.Int), finish: Finish }))
+})
+export type Answers = typeof Answers.Type
+/** Answers as a stage's result. */
+export const AnswersArtifact: Artifact.Artifact<Answers> = Artifact.json("answers", Answers, () => ({}))
+
+const optional = <S extends Schema.Top>(schema: S) => Schema.optionalKey(schema)
+const AnswerOptions = Schema.Struct({
+  prompts: Schema.Array(Schema.String).check(Schema.isMinLength(1)),
+  chat: Schema.Boolean.pipe(Stage.byDefault(false)),
+  maximum: Schema.Int.check(Schema.isGreaterThan(0)).pipe(Stage.byDefault(128)),
+  batch: Schema.Int.check(Schema.isGreaterThan(0)).pipe(Stage.byDefault(8)),
+  window: optional(Schema.Int.check(Schema.isGreaterThan(0))),
+  temperature: optional(Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))),
+  topK: optional(Schema.Int.check(Schema.isGreaterThan(0))),
+  topP: optional(Schema.Finite.check(Schema.isGreaterThan(0), Schema.isLessThanOrEqualTo(1))),
+  minP: optional(Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0), Schema.isLessThanOrEqualTo(1))),
+  repetitionPenalty: optional(Schema.Finite.check(Schema.isGreaterThan(0))),
+  stopStrings: optional(Schema.Array(Schema.String))
+})
+
+/** What a token of every row costs, times the tokens that there may be; prompts come on top. */
+const answerCost = (model: Model.Model, { batch, maximum, prompts, window = Math.min(model.contextLength, 2048) }: typeof AnswerOptions.Type) => Effect.gen(function*() {
+  const rows = Math.min(batch, prompts.length), self = yield* LanguageModel.make(model, { batch: rows, tokens: window }), cache = KeyValueCache.make(model, { batch: rows, capacity: window })
+  const index = (label: string) => Tensor.kept([rows], { dtype: "u32", label }), chunk = { cache, tokens: 1, positions: index("positions"), places: index("places"), fresh: false }
+  const pools = new Map<string, Tensor.Tensor>(), poolOf = (layer: number, decay: number) => {
+    const key = `${layer} ${decay}`, made = pools.get(key) ?? Tensor.kept([2, rows, model.hidden])
+    pools.set(key, made)
+    return made
+  }
+  const counted = yield* Device.planned(Recording.record(() => Op.keep(LanguageModel.head(self, LanguageModel.states(self, index("ids"), { chunk, pools: poolOf }).states))))
+  return { flops: counted.flops * maximum * Math.ceil(prompts.length / rows), deviceBytes: counted.deviceBytes, largestBuffer: counted.largestBuffer }
+})
+
+/**
+ * Stage: a model's answers to prompts, several side by side. What comes out of a prompt depends on the prompt and its place in the list, not on `batch`.
+ *
+ * Options: prompts; `chat`: each is a user's turn of the model's chat template; maximum 128; batch 8; window; sampling's. Fails: `RouterError` where the
+ * router cannot go on from a cache; `PromptError`; `ChatTemplateError`; the device's failures.
+ */
+export const answers = Stage.make("generation/answers", {
+  version: 1,
+  seeded: true,
+  inputs: [Stage.one("model", Checkpoint.Either)],
+  options: AnswerOptions,
+  output: AnswersArtifact,
+  *describe({ model: { model, parameters } }, options) {
+    return { header: {}, cost: { ...yield* answerCost(model as Model.Model, options), bytesRead: 4 * parameters } }
+  },
+  *run({ model: checkpoint }, options, context) {
+    const { batch, chat, maximum, prompts, stopStrings = [], window, ...sampling } = options, { tokenizer } = checkpoint
+    const template = chat ? yield* ChatTemplate.make(tokenizer) : undefined, stop = yield* stopIds(checkpoint)
+    const given = template === undefined ? prompts.map((prompt) => Generate.prompted(tokenizer, prompt))
+      : yield* Effect.forEach(prompts, (content) => Effect.map(template.render([{ role: "user", content }], { addGenerationPrompt: true }), (text) => Array.from(tokenizer.encode(text))))
+    const made = yield* Effect.scoped(Effect.gen(function*() {
+      const generator = yield* open(checkpoint, { batch: Math.min(batch, prompts.length), ...window === undefined ? {} : { window } })
+      return yield* Generate.answers(generator, tokenizer, given, { maximum, stop, stopStrings, seed: context.seed, ...sampling })
+    }))
+    yield* context.progress(prompts.length, prompts.length, "answers")
+    return { kind: "answers" as const, answers: made.map((answer, at) => ({ prompt: prompts[at]!, ...answer })) }
+  }
 })

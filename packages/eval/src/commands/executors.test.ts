@@ -5,6 +5,7 @@ import { Command } from "effect/cli"
 import { readFileSync } from "node:fs"
 import { command as bench } from "./bench.ts"
 import { command as compare } from "./compare.ts"
+import { command as generate } from "./generate.ts"
 import { command as isolation } from "./isolation.ts"
 import { command as patches } from "./patches.ts"
 import { command as perplexity } from "./perplexity.ts"
@@ -12,7 +13,7 @@ import { command as routing } from "./routing.ts"
 import { command as theory } from "./theory.ts"
 
 const json = (path: string) => JSON.parse(readFileSync(new URL(`../../${path}`, import.meta.url), "utf8"))
-const targets = { perplexity, compare, routing, isolation, theory, patches, bench } as const
+const targets = { generate, perplexity, compare, routing, isolation, theory, patches, bench } as const
 
 describe("nx", () => {
   test.each(Object.entries(targets))("shows every flag of eval:%s, passes all arguments on, and never answers from its cache", async (name, command) => {

@@ -110,7 +110,7 @@ export const openWorkers = async (count: number): Promise<Workers> => {
     thread.on("exit", (code) => lose(new WorkerLost(`worker ${index} of ${count} ended with exit code ${code}`)))
   })
   const ask = (index: number, message: Message): Promise<unknown> => new Promise((resolve, reject) => {
-    if (lost !== undefined) { reject(lost); return }
+    if (lost !== undefined || closing) { reject(lost ?? new WorkerLost("the device was closed")); return }
     const id = ++requests
     pending.set(id, { resolve, reject, index })
     awaited()
