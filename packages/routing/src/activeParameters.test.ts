@@ -24,6 +24,10 @@ test("a dense model has all its weights active, and so has a mixture of one expe
   expect(activeParameters(dense)).toBe(Model.parameters(dense))
   expect(activeParameters(described(Router.fixed([0])))).toBe(Model.parameters(dense))
 })
+test("dense first layers have neither experts nor a router", () => {
+  const model = described(Router.topK({ active: 2 })), form = model.feedForward as Model.Mixture
+  expect(activeParameters({ ...model, feedForward: { ...form, dense: { layers: 1, inner: 7 } } })).toBe(body + 3 * hidden * 7 + (layers - 1) * (2 * full + experts * hidden))
+})
 test("deciding once: one router; layers that are told visit as many as they are told", () => {
   expect(activeParameters(described(Router.once(Router.topK({ active: 1 }), { layer: 1, before: [0, 2, 3] })))).toBe(body + (3 + 1 + 1) * full + experts * hidden)
 })

@@ -34,6 +34,7 @@ export const activeParameters = (model: Model.Model, options: { readonly router?
   const electing = router.score.by === "likelihood" && Router.scored(router, form.experts) && position < (router.score.trial ?? Infinity)
   const layers = Array.from({ length: model.layers }, (_, layer) => {
     const expert = tensors.reduce((sum, { name, shape }) => name.startsWith(`layers.${layer}.experts.0.`) ? sum + size(shape) : sum, 0)
+    if (expert === 0) return 0 // a dense layer among the first, counted with the body
     const visited = electing ? form.experts : Router.activeIn(router, form.experts, layer)
     return expert * visited + (Router.decides(router, layer) === "itself" ? scoring(router, { ...model, experts: form.experts }) : 0)
   })
