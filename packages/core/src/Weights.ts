@@ -80,8 +80,8 @@ export const fromMemory = (tensors: Readonly<Record<string, MemoryTensor>> | Rea
 
 /** The weights of open files, by the names in the files. */
 const fromFiles = (files: ReadonlyMap<string, Safetensors.File>): Weights =>
-  make(new Map([...files].map(([name, file]) => [name, file.infos.get(name)!])), (name, rows) =>
-    Effect.mapError(files.get(name)!.read(name, rows), (cause) => new WeightsError({ tensor: name, problem: cause.message, remedy: "repair or replace the file", cause })))
+  make(new Map([...files].map(([name, file]) => [name, file.infos.get(name)!])), (name, rows, { dtype }) =>
+    Effect.mapError(dtype === "U8" ? Effect.map(files.get(name)!.bytes(name, rows), (bytes) => new Float32Array(bytes)) : files.get(name)!.read(name, rows), (cause) => new WeightsError({ tensor: name, problem: cause.message, remedy: "repair or replace the file", cause })))
 
 /** The weights of one safetensors file, by the names in the file. Fails: SafetensorsError when the file cannot be opened. */
 export const fromFile = (path: string): Effect.Effect<Weights, Safetensors.SafetensorsError> =>

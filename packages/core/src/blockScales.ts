@@ -7,12 +7,13 @@
  */
 import { Effect, Result } from "effect"
 import { ConfigError } from "./Family.ts"
+import { withMicroscaling } from "./microscaling.ts"
 import type { Plain } from "./StrictJson.ts"
 import * as Weights from "./Weights.ts"
 
 type Config = Readonly<Record<string, Plain>>
-/** Rows and columns of a block. */
-export type Block = readonly [number, number]
+/** Rows and columns of a block; or MXFP4, whose blocks are always 32 of a row (`microscaling.ts`). */
+export type Block = readonly [number, number] | "mxfp4"
 
 const settings = "quantization_config"
 /** Keys of the settings that say how products are computed, not what the numbers are. */
@@ -24,20 +25,24 @@ const silent = new Set(["quant_method", "activation_scheme", "fmt", "weight_bloc
  */
 export const readBlock = (file: string, config: Config): Result.Result<{ readonly block: Block | undefined; readonly rest: Config }, ConfigError> => {
   const given = config[settings]
-  if (typeof given !== "object" || given === null || Array.isArray(given) || (given as Config)["quant_method"] !== "fp8") return Result.succeed({ block: undefined, rest: config })
+  const method = typeof given !== "object" || given === null || Array.isArray(given) ? undefined : (given as Config)["quant_method"]
+  if (method !== "fp8" && method !== "mxfp4") return Result.succeed({ block: undefined, rest: config })
   const fail = (key: string, problem: string) => Result.fail(new ConfigError({ file, key: `${settings}.${key}`, problem, remedy: "dequantise the model with transformers (FineGrainedFP8Config(dequantize=True)) and save it, then load that" }))
   const said = given as Config, unknown = Object.keys(said).find((key) => !silent.has(key))
   if (unknown !== undefined) return fail(unknown, "it is not understood")
+  const { [settings]: _, ...rest } = config
+  if (method === "mxfp4") return Result.succeed({ block: method, rest })
   if (said["fmt"] !== undefined && said["fmt"] !== "e4m3") return fail("fmt", `${JSON.stringify(said["fmt"])} is not e4m3`)
   const size = said["weight_block_size"] ?? [128, 128]
   if (!(Array.isArray(size) && size.length === 2 && size.every((axis) => Number.isSafeInteger(axis) && (axis as number) > 0))) return fail("weight_block_size", `${JSON.stringify(size)} is not two positive numbers`)
-  const { [settings]: _, ...rest } = config
   return Result.succeed({ block: size as unknown as Block, rest })
 }
 
 const suffix = "_scale_inv"
 /** The tensors with their scales in them, as f32; the scales themselves are no longer there. Fails: WeightsError naming a scale that fits no tensor in f8. */
-export const withBlockScales = (stored: Weights.Weights, [high, wide]: Block): Effect.Effect<Weights.Weights, Weights.WeightsError> => {
+export const withBlockScales = (stored: Weights.Weights, block: Block): Effect.Effect<Weights.Weights, Weights.WeightsError> => {
+  if (block === "mxfp4") return withMicroscaling(stored)
+  const [high, wide] = block
   const infos = new Map<string, Weights.TensorInfo>(), scaled = new Set<string>()
   for (const [name, info] of stored.infos) if (!name.endsWith(suffix)) infos.set(name, info)
   for (const [name, { dtype, shape }] of stored.infos) {
