@@ -3,6 +3,7 @@
  * is a program: pure data that any device walks, as often as wanted, and that can be sent to a worker.
  */
 import type * as Kernel from "./Kernel.ts"
+import { mergeJoins } from "./mergeJoins.ts"
 import { place, type Placement } from "./place.ts"
 import { isStorage } from "./Storage.ts"
 import * as Tensor from "./Tensor.ts"
@@ -48,7 +49,7 @@ export const record = <O>(build: () => O, options: { readonly replicas?: number 
   current = recording
   try {
     const outputs = build()
-    const { flops, bytes, replicas, slots, steps } = recording
+    const { flops, bytes, replicas, slots } = recording, steps = mergeJoins(recording.steps, joinReplicasStep)
     return { id: ++programs, steps, slots, placement: place(steps, slots), replicas, flops, bytes, outputs }
   } finally {
     current = undefined

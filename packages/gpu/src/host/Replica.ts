@@ -11,6 +11,7 @@ import { kernels } from "../kernels.ts"
 import { joinReplicasStep, sumReplicasStep, type Program } from "../Recording.ts"
 import type { Slot } from "../Tensor.ts"
 import type { CausalForm } from "./causal.ts"
+import type { Joined } from "./exchange.ts"
 import { makeHeap } from "./Heap.ts"
 import { kernelOf, layoutOf } from "./layout.ts"
 import { onnxProducts } from "./onnxProducts.ts"
@@ -48,7 +49,7 @@ export interface ReplicaOptions {
   /** Sums each of these over all replicas with the given addition; absent when there is one replica. */
   readonly sumReplicas?: (tensors: ReadonlyArray<Float32Array>, add: (out: Float32Array, part: Float32Array) => void) => void
   /** Puts the columns of all replicas side by side; absent when there is one replica. */
-  readonly joinReplicas?: (part: Float32Array, out: Float32Array, rows: number) => void
+  readonly joinReplicas?: (joined: ReadonlyArray<Joined>) => void
 }
 /** The replica was told to stop. */
 export class Stopped extends Error {
@@ -187,8 +188,9 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
         continue
       }
       if (step.kernel === joinReplicasStep) {
-        const [part, out] = step.slots.map((id) => new Float32Array(memory.buffer, addressOf(id), lengthOf(id))) as [Float32Array, Float32Array]
-        steps.push(() => options.joinReplicas?.(part, out, step.params[0]!))
+        const views = step.slots.map((id) => new Float32Array(memory.buffer, addressOf(id), lengthOf(id)))
+        const joined = views.flatMap((part, at): ReadonlyArray<Joined> => at % 2 === 1 ? [] : [{ part, out: views[at + 1]!, rows: step.params[at]! }])
+        steps.push(() => options.joinReplicas?.(joined))
         labels.push(joinReplicasStep)
         continue
       }

@@ -53,21 +53,27 @@ export const sumOverReplicas = (shared: SharedArrayBuffer, index: number, replic
   barrier(control, replicas) // nobody lays down the next sum before everybody has read this one
 }
 
+/** One of the tensors that are joined at once: part [rows, columns], out [rows, columns · replicas]. */
+export interface Joined { readonly part: Float32Array; readonly out: Float32Array; readonly rows: number }
+
 /** How many joins a thread has made through a buffer: they take its two places in turn. */
 const joins = new WeakMap<SharedArrayBuffer, number>()
 
 /**
- * Puts the columns of all replicas side by side: part [rows, columns] → out [rows, columns · replicas]; every replica calls it at the same step. One barrier does: who lays
+ * Puts the columns of all replicas side by side; every replica calls it at the same step. One barrier does: who lays
  * down the join after the next knows that all have come to the next, hence read this one.
  */
-export const joinOverReplicas = (shared: SharedArrayBuffer, index: number, replicas: number, part: Float32Array, out: Float32Array, rows: number): void => {
-  const made = joins.get(shared) ?? 0, columns = part.length / rows, width = columns * replicas, control = new Int32Array(shared, 0, words)
+export const joinOverReplicas = (shared: SharedArrayBuffer, index: number, replicas: number, joined: ReadonlyArray<Joined>): void => {
+  const made = joins.get(shared) ?? 0, control = new Int32Array(shared, 0, words), place = replicas * Atomics.load(control, longestJoin) * 4
   joins.set(shared, made + 1)
-  const place = replicas * Atomics.load(control, longestJoin) * 4
-  const whole = new Float32Array(shared, shared.byteLength - (1 + made % 2) * place, rows * width)
-  for (let row = 0; row < rows; row++) whole.set(part.subarray(row * columns, (row + 1) * columns), row * width + index * columns)
+  let at = shared.byteLength - (1 + made % 2) * place
+  const wholes = joined.map(({ out }) => { const whole = new Float32Array(shared, at, out.length); at += out.byteLength; return whole })
+  for (const [which, { part, rows }] of joined.entries()) {
+    const columns = part.length / rows
+    for (let row = 0; row < rows; row++) wholes[which]!.set(part.subarray(row * columns, (row + 1) * columns), (row * replicas + index) * columns)
+  }
   barrier(control, replicas)
-  out.set(whole)
+  for (const [which, { out }] of joined.entries()) out.set(wholes[which]!)
 }
 
 /** The shared buffer of a program whose sums and joins have at most so many numbers in each replica. */

@@ -12,7 +12,7 @@ const arenas = new Map<number, Opened>()
 const open = (options: { readonly onnxRuntime?: boolean; readonly profile?: boolean }): Opened => {
   const opened: Opened = {
     programs: new Map(), exchange: undefined,
-    replica: makeReplica({ ...options, stopped: () => Atomics.load(flag, 0) !== 0, sumReplicas: (tensors, add) => sumOverReplicas(opened.exchange!, index, count, tensors, add), joinReplicas: (part, out, rows) => joinOverReplicas(opened.exchange!, index, count, part, out, rows) })
+    replica: makeReplica({ ...options, stopped: () => Atomics.load(flag, 0) !== 0, sumReplicas: (tensors, add) => sumOverReplicas(opened.exchange!, index, count, tensors, add), joinReplicas: (joined) => joinOverReplicas(opened.exchange!, index, count, joined) })
   }
   return opened
 }

@@ -145,7 +145,7 @@ export const openWorkers = async (count: number): Promise<Workers> => {
           if (!sent.has(program)) {
             const { outputs: _, ...steps } = program
             const largest = Math.max(0, ...program.steps.filter(({ kernel }) => kernel === sumReplicasStep).map(({ slots }) => slots.reduce((sum, id) => sum + program.slots.get(id)!.length, 0)))
-            const joined = Math.max(0, ...program.steps.filter(({ kernel }) => kernel === joinReplicasStep).map(({ slots }) => program.slots.get(slots[0]!)!.length))
+            const joined = Math.max(0, ...program.steps.filter(({ kernel }) => kernel === joinReplicasStep).map(({ slots }) => slots.reduce((sum, id, at) => at % 2 === 1 ? sum : sum + program.slots.get(id)!.length, 0)))
             const exchange = makeExchange(count, largest, joined)
             exchanges.add(exchange)
             sent.add(program)
