@@ -30,6 +30,8 @@ export interface Call {
   readonly stage: Definition
   readonly options: unknown
   readonly inputs: Readonly<Record<string, Tree>>
+  /** Of a seeded stage that is described several times: added to the run's seed. */
+  readonly seed?: number
 }
 /** What stands at one input: a node, several, several by name, or (optional inputs) none. */
 export type Tree = Any | undefined | ReadonlyArray<Any> | Readonly<Record<string, Any>>
@@ -93,6 +95,15 @@ const check = (stage: Definition, inputs: Readonly<Record<string, Tree>>, at: st
   }
 }
 
+let repetition = 0
+/** What `build` describes, its seeded stages under the run's seed plus `seed`; within another repetition the two add up. */
+export const repeated = <A>(seed: number, build: () => A): A => {
+  if (!Number.isSafeInteger(seed)) throw new DescriptionError({ at: "repeat", problem: `a seed is a whole number, got ${seed}` })
+  const before = repetition
+  repetition += seed
+  try { return build() } finally { repetition = before }
+}
+
 /** The node of a call, its side outputs as members; throws a `DescriptionError` where inputs or options are wrong. */
 export const describe = (stage: Definition, inputs: Readonly<Record<string, Tree>>, given: unknown, at = stage.name): Any => {
   check(stage, inputs, at)
@@ -103,8 +114,9 @@ export const describe = (stage: Definition, inputs: Readonly<Record<string, Tree
     Key.canonical(options)
   } catch (error) { throw new DescriptionError({ at: `${at}.options`, problem: (error as Error).message }) }
   const ids = Object.fromEntries(Object.entries(inputs).map(([name, tree]) => [name, mapTree(tree, (node) => node.id)]))
-  const id = Key.of({ stage: stage.name, version: stage.version, options, inputs: ids })
-  const call: Call = { id, stage, options, inputs }
+  const own = stage.seeded && repetition !== 0 ? { seed: repetition } : {}
+  const id = Key.of({ stage: stage.name, version: stage.version, options, inputs: ids, ...own })
+  const call: Call = { id, stage, options, inputs, ...own }
   const node = (port: string | undefined, artifact: Artifact<unknown>): Any => ({ _tag: "Node", call, port, artifact, id: port === undefined ? id : Key.of([id, port]) }) as Any
   return Object.assign(node(undefined, mainArtifact(call)), Object.fromEntries(Object.entries(stage.sides).map(([port, artifact]) => [port, node(port, artifact)])))
 }

@@ -67,6 +67,33 @@ const folders = () => readdirSync(join(root, "results")).sort()
 const keysOf = async (pipeline: Pipeline.Pipeline<Pipeline.Outputs> = build(), seed = 0) => (await go(Effect.provideService(Pipeline.plan(pipeline), Pipeline.Seed, seed))).map((row) => row.key)
 const keyOf = async (stage: string) => (await go(Pipeline.plan(build()))).find((row) => row.stage === stage)!.key
 
+describe("repeat", () => {
+  const several = (seeds: ReadonlyArray<number>) => Pipeline.make("several", () => Pipeline.repeat(seeds, () => repeat(load({ at: at("law") }))))
+
+  test("seeded stages run once for each seed, the others once for all, and every run knows its seed", async () => {
+    const plan = await go(Pipeline.plan(several([0, 1, 2])))
+    expect(plan.map(({ stage }) => stage).sort()).toEqual(["text/load", "text/repeat", "text/repeat", "text/repeat"])
+    await go(Pipeline.run(several([0, 1, 2])))
+    expect(what().filter((step) => step === "repeat" || step === "load")).toEqual(["load", "repeat", "repeat", "repeat"])
+    const seeds = folders().map((key) => (JSON.parse(readFileSync(join(root, "results", key, "provenance.json"), "utf8")) as { seed: number | null }).seed)
+    expect(seeds.sort()).toEqual([0, 1, 2, null])
+  })
+  test("a repetition is the run under that seed: nothing is computed twice", async () => {
+    await go(Effect.provideService(Pipeline.run(several([0])), Pipeline.Seed, 2))
+    what()
+    await go(Pipeline.run(several([2])))
+    expect(what()).toEqual([])
+  })
+  test("stands in the description as JSON, and only where it matters", async () => {
+    const json = Pipeline.toJson(several([0, 5]))
+    expect(json.nodes.map(({ stage, seed }) => [stage, seed])).toEqual([["text/load", undefined], ["text/repeat", undefined], ["text/repeat", 5]])
+    expect(await keysOf(await go(Pipeline.fromJson([load, repeat], json)))).toEqual(await keysOf(several([0, 5])))
+  })
+  test("a seed that is no whole number is a mistake", () => {
+    expect(() => several([0.5])).toThrow("a seed is a whole number, got 0.5")
+  })
+})
+
 describe("keys", () => {
   test("a default spelled out is the same; equal calls are one; another option is another", async () => {
     expect(await keysOf(build(3))).toEqual(await keysOf())

@@ -5,7 +5,7 @@
 import { Effect } from "effect"
 import { type Outputs, mermaid } from "./Graph.ts"
 import * as Lock from "./Lock.ts"
-import type { Node } from "./Node.ts"
+import { type Node, repeated } from "./Node.ts"
 import * as Plan from "./Plan.ts"
 import * as Json from "./PipelineJson.ts"
 import * as Run from "./Run.ts"
@@ -33,6 +33,13 @@ export const make = <O extends Outputs>(name: string, build: () => O): Pipeline<
 /** The same steps for each of several things by name. */
 export const each = <K extends string, V, B>(record: Readonly<Record<K, V>>, f: (value: V, key: K) => B): Readonly<Record<K, B>> =>
   Object.fromEntries(Object.entries(record).map(([key, value]) => [key, f(value as V, key as K)])) as Readonly<Record<K, B>>
+
+/**
+ * The same steps under several seeds, by the seed's name: stages that a seed matters to run once for each (under the run's seed plus that one), the
+ * others once for all. Throws a `DescriptionError` for a seed that is no whole number.
+ */
+export const repeat = <B>(seeds: ReadonlyArray<number>, build: (seed: number) => B): Readonly<Record<string, B>> =>
+  Object.fromEntries(seeds.map((seed) => [String(seed), repeated(seed, () => build(seed))]))
 
 /**
  * What a run would do: a row per stage, in order. Runs nothing, reads headers only.

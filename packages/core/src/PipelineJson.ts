@@ -3,7 +3,7 @@
  */
 import { Effect, Schema } from "effect"
 import { calls, mapLeaves, type Outputs } from "./Graph.ts"
-import { type Any, type Definition, describe, DescriptionError, mapTree, type Tree } from "./Node.ts"
+import { type Any, type Definition, describe, DescriptionError, mapTree, repeated, type Tree } from "./Node.ts"
 
 const Ref = Schema.String.check(Schema.isPattern(/^n\d+(#\w+)?$/))
 const RefTree = Schema.Union([Ref, Schema.Array(Ref), Schema.Record(Schema.String, Ref)])
@@ -13,7 +13,7 @@ const Names: Schema.Codec<Names> = Schema.Record(Schema.String, Schema.Union([Re
 export const PipelineJson = Schema.Struct({
   name: Schema.String,
   format: Schema.Literal(1),
-  nodes: Schema.Array(Schema.Struct({ stage: Schema.String, version: Schema.Int, options: Schema.Json, inputs: Schema.Record(Schema.String, RefTree) })),
+  nodes: Schema.Array(Schema.Struct({ stage: Schema.String, version: Schema.Int, options: Schema.Json, seed: Schema.optionalKey(Schema.Int), inputs: Schema.Record(Schema.String, RefTree) })),
   outputs: Names
 })
 export type PipelineJson = typeof PipelineJson.Encoded
@@ -24,7 +24,7 @@ export const encode = (name: string, outputs: Outputs): PipelineJson => {
   return {
     name, format: 1,
     nodes: all.map((call) => ({
-      stage: call.stage.name, version: call.stage.version, options: call.options as Schema.Json,
+      stage: call.stage.name, version: call.stage.version, options: call.options as Schema.Json, ...call.seed === undefined ? {} : { seed: call.seed },
       inputs: Object.fromEntries(Object.entries(call.inputs).flatMap(([input, tree]) => tree === undefined ? [] : [[input, mapTree(tree, ref) as string]]))
     })),
     outputs: mapLeaves(outputs, ref) as Names
@@ -58,7 +58,7 @@ const build = (definitions: ReadonlyArray<Definition>, json: unknown): { readonl
       if (typeof tree === "string") return [name, find(tree, place)]
       return [name, Array.isArray(tree) ? tree.map((ref: string) => find(ref, place)) : Object.fromEntries(Object.entries(tree as Readonly<Record<string, string>>).map(([part, ref]) => [part, find(ref, `${place}.${part}`)]))]
     }))
-    made.push(describe(definition, inputs, node.options, at))
+    made.push(repeated(node.seed ?? 0, () => describe(definition, inputs, node.options, at)))
   })
   const outputs = (names: Names, at: string): Outputs =>
     Object.fromEntries(Object.entries(names).map(([name, item]) => [name, typeof item === "string" ? find(item, `${at}.${name}`) : outputs(item, `${at}.${name}`)]))

@@ -106,7 +106,7 @@ export const keys = (all: ReadonlyArray<Call>): Effect.Effect<ReadonlyMap<string
     const inputs = Object.fromEntries(Object.entries(call.inputs).map(([input, tree]) => [input, mapTree(tree, (node) => keyOf(keyed, node))]))
     const options = yield* byContent(call.stage.counted === undefined ? call.options : call.stage.counted(call.options), cache, name, files)
     const outside = call.stage.outside === undefined ? {} : { outside: yield* call.stage.outside(Schema.decodeUnknownSync(call.stage.options)(call.options)) }
-    keyed.set(call.id, { key: Key.of({ stage: name, version, seed: seeded ? seed : null, options, inputs, ...outside }), files: { ...files, ...outside.outside } })
+    keyed.set(call.id, { key: Key.of({ stage: name, version, seed: seeded ? seed + (call.seed ?? 0) : null, options, inputs, ...outside }), files: { ...files, ...outside.outside } })
   }
   yield* Effect.ignore(cache.save) // a store that cannot be written can still be planned with
   return keyed

@@ -68,7 +68,7 @@ const finish = (pipeline: string, step: Plan.Step, making: string, result: unkno
   }
   const written = Object.values(outputs).flatMap((output) => output.files).reduce((sum, file) => sum + file.bytes, 0)
   const record: Provenance = {
-    format: 1, key, pipeline, stage: step.stage, version: call.stage.version, options: call.options as Schema.Json, seed: call.stage.seeded ? seed : null,
+    format: 1, key, pipeline, stage: step.stage, version: call.stage.version, options: call.options as Schema.Json, seed: call.stage.seeded ? seed + (call.seed ?? 0) : null,
     inputs, files: step.files, outputs, ...measured.device === undefined ? {} : { device: measured.device },
     node: process.version, machine: `${platform()} ${arch()}, ${cpus().length} × ${cpus()[0]?.model ?? "unknown processor"}`,
     started: new Date(started.at).toISOString(), seconds: (Date.now() - started.at) / 1000,
@@ -89,7 +89,7 @@ const work = (pipeline: string, steps: Steps, step: Plan.Step, seed: number) => 
   for (const [name, tree] of Object.entries(call.inputs)) inputs[name] = yield* loadTree(steps, tree)
   let measured: Actual = {}
   const context: Context = {
-    key, keys: step.inputs, seed: call.stage.seeded ? seed : 0, directory,
+    key, keys: step.inputs, seed: call.stage.seeded ? seed + (call.seed ?? 0) : 0, directory,
     // a store that fails fails the run, not the stage's own types: see the catchDefect below
     resume: {
       last: yield* Store.lastSaved(key),

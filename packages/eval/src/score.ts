@@ -15,7 +15,7 @@ const batchRows = 16
 
 
 /** Rows of one replica, and tokens of a row: never more than the model's context. */
-const sizes = (model: Checkpoint.Any["model"], task: Task, replicas: number) => ({ batch: Math.max(1, Math.floor(batchRows / replicas)), tokens: Math.min(task.tokens, model.contextLength) })
+export const sizes = (model: Checkpoint.Any["model"], task: Task, replicas: number) => ({ batch: Math.max(1, Math.floor(batchRows / replicas)), tokens: Math.min(task.tokens, model.contextLength) })
 
 /** The program that scores one batch, with weights stored as told (f32 when left out): ids and targets in, the loss of every row out (0 where a target is left out). */
 export const program = (model: Checkpoint.Any["model"], task: Task, replicas: number, storage?: Storage.Storage) => Effect.gen(function*() {

@@ -46,10 +46,10 @@ export const make = (arena: Device.Arena, self: LanguageModel.LanguageModel, opt
   }
   if (router !== undefined && form.kind === "mixture") yield* carried(router, form.experts, "the model's router")
   const pools = new Map<string, Tensor.Tensor>()
-  const poolOf = (layer: number, decay: number): Tensor.Tensor => {
-    const key = `${layer} ${decay}`, before = pools.get(key)
+  const poolOf = (layer: number, decay: number, columns: number): Tensor.Tensor => {
+    const key = `${layer} ${decay} ${columns}`, before = pools.get(key)
     if (before !== undefined) return before
-    const made = Tensor.kept([2, batch, self.model.hidden], { label: `cache.${layer}.pool` })
+    const made = Tensor.kept([2, batch, columns], { label: `cache.${layer}.pool` })
     pools.set(key, made)
     return made
   }

@@ -145,7 +145,7 @@ export interface Forward { readonly logits: Tensor.Tensor; readonly decisions: R
 export interface Pass {
   readonly tap?: Decoder.Tap | undefined
   readonly chunk?: KeyValueCache.Chunk | undefined
-  readonly pools?: ((layer: number, decay: number) => Tensor.Tensor) | undefined
+  readonly pools?: ((layer: number, decay: number, columns: number) => Tensor.Tensor) | undefined
   /** u32 [rows], the expert that each row belongs to: it alone runs, where the router decides as far open as the sigmoid of its gate, a row of the router's `gates`, says. */
   readonly gated?: Tensor.Tensor | undefined
 }
@@ -183,7 +183,7 @@ export const states = (self: LanguageModel, ids: Tensor.Tensor, options: Pass = 
       decisions.push(decision)
       return Mixture.mix(x, decision, experts, { opening: opening(x, layer, options.gated) })
     }
-    const carried = chunk === undefined || pools === undefined ? undefined : { places: chunk.places, state: (decay: number) => pools(layer, decay) }
+    const carried = chunk === undefined || pools === undefined ? undefined : { places: chunk.places, state: (decay: number, columns: number) => pools(layer, decay, columns) }
     const decision = decide(x, router, decisions, { batch: size.batch, tokens: size.tokens, layer, experts: form.experts, tensors, ids, positions, carried, ...scores === undefined ? {} : { scores } })
     decisions.push(decision)
     return Mixture.mix(x, decision, experts)

@@ -15,11 +15,13 @@ const expert = whole
 /** What a pooled state becomes before it is scored: each pool divided by its root mean square, or each coordinate less its mean over text and divided by its deviation. Left out: nothing. */
 const normalize = Schema.optionalKey(Schema.Literals(["rms", "whitened"]))
 
-/** Who decides together: each token alone, or all tokens up to it, as their mean, with weights decay^distance, or as several such pools side by side (a decay of 1 is the mean). */
+/** Who decides together: each token alone, or all tokens up to it, as their mean, with weights decay^distance, as several such pools side by side (a decay of 1 is the mean), or each
+ * token alone, whose scores then add up: Σ decay^distance · score / temperature, the log-odds of independent witnesses. */
 export const Unit = Schema.Union([
   Schema.Struct({ of: Schema.Literal("token") }),
   Schema.Struct({ of: Schema.Literal("prefix"), pool: Schema.Literal("mean"), normalize }),
   Schema.Struct({ of: Schema.Literal("prefix"), pool: Schema.Literal("decay"), decay, normalize }),
+  Schema.Struct({ of: Schema.Literal("prefix"), pool: Schema.Literal("evidence"), decay, temperature: positive, normalize }),
   Schema.Struct({ of: Schema.Literal("prefix"), pool: Schema.Literal("bank"), decays: Schema.Array(decay).check(Schema.isMinLength(1)), normalize })
 ])
 /**
@@ -214,7 +216,7 @@ export const sumsToOne = (router: Router, experts: number): boolean => {
   return router.capacity === undefined && (router.scale ?? 1) === 1 && Math.abs(told - 1) < 1e-9 && (router.weight !== "prob" || (router.activation !== "sigmoid" && active(router, experts) === experts))
 }
 /** The decays of a unit's pools, in the order in which they stand side by side; of a token there is none. */
-export const decays = (unit: Unit): ReadonlyArray<number> => unit.of === "token" ? [] : unit.pool === "mean" ? [1] : unit.pool === "decay" ? [unit.decay] : unit.decays
+export const decays = (unit: Unit): ReadonlyArray<number> => unit.of === "token" || unit.pool === "evidence" ? [] : unit.pool === "mean" ? [1] : unit.pool === "decay" ? [unit.decay] : unit.decays
 /** How wide what is scored is. */
 export const width = (unit: Unit, hidden: number): number => hidden * Math.max(1, decays(unit).length)
 /** The layers that decide for themselves, and so have the router's tensors, of so many. */

@@ -20,7 +20,7 @@ export interface NaiveDecision { readonly logits: Array<number>; readonly probab
 export const naiveRoute = (router: Router, input: NaiveInput): Array<NaiveDecision> => {
   const { batch, experts, hidden, ids, scores, tensors, tokens, x } = input
   const decisions: Array<NaiveDecision> = []
-  let taken: Array<number> = []
+  let taken: Array<number> = [], witnessed: Array<number> = []
   for (let sequence = 0; sequence < batch; sequence++) for (let token = 0; token < tokens; token++) {
     const row = sequence * tokens + token
     if (row === 0 || (token === 0 && router.capacity?.scope === "sequence")) taken = Array.from({ length: experts }, () => 0)
@@ -34,12 +34,12 @@ export const naiveRoute = (router: Router, input: NaiveInput): Array<NaiveDecisi
       return sum.map((each) => each / total)
     }
     const { unit } = router
-    const pools = unit.of === "token" ? [pooled((distance) => distance === 0 ? 1 : 0)] : unit.pool === "bank" ? unit.decays.map((decay) => pooled((distance) => decay ** distance))
+    const pools = unit.of === "token" || unit.pool === "evidence" ? [pooled((distance) => distance === 0 ? 1 : 0)] : unit.pool === "bank" ? unit.decays.map((decay) => pooled((distance) => decay ** distance))
       : [pooled((distance) => unit.pool === "mean" ? 1 : unit.decay ** distance)]
     const normal = unit.of === "token" ? undefined : unit.normalize
     const seen = normal === "rms" ? pools.flatMap((each) => each.map((value) => value / Math.sqrt(each.reduce((sum, other) => sum + other * other, 0) / hidden + 1e-6)))
       : normal === "whitened" ? pools.flat().map((value, i) => (value - tensors["pool.mean"]![i]!) / tensors["pool.deviation"]![i]!) : pools.flat()
-    const logits = Array.from({ length: experts }, (_, e) => {
+    const alone = Array.from({ length: experts }, (_, e) => {
       if (scores !== undefined) return scores[row * experts + e]!
       const of = (name: string, row = e, columns = seen.length) => Array.from({ length: columns }, (_, c) => tensors[name]![name === "deviation" ? c : row * columns + c]!)
       if (router.score.by === "linear") return of("weight").reduce((sum, w, c) => sum + w * seen[c]!, router.score.bias === true ? tensors["bias"]![e]! : 0)
@@ -65,6 +65,8 @@ export const naiveRoute = (router: Router, input: NaiveInput): Array<NaiveDecisi
       const spread = router.score.metric === "whitened" ? of("deviation") : centroid.map(() => 1)
       return -centroid.reduce((sum, w, c) => sum + ((seen[c]! - w) / spread[c]!) ** 2, 0) / router.score.temperature
     })
+    if (token === 0) witnessed = alone.map(() => 0)
+    const logits = unit.of === "prefix" && unit.pool === "evidence" ? alone.map((score, e) => (witnessed[e] = unit.decay * witnessed[e]! + score) / unit.temperature) : alone
     const norm = (values: ReadonlyArray<number>) => values.map((value) => value / values.reduce((a, b) => a + b))
     const exponents = logits.map((logit) => Math.exp(logit - Math.max(...logits)))
     const raw = router.activation === "sigmoid" ? logits.map((logit) => 1 / (1 + Math.exp(-logit))) : norm(exponents), probabilities = norm(raw)

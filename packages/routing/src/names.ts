@@ -2,3 +2,4 @@
 export type { LanguageModelError } from "./LanguageModel.ts"
 export type { RouterError } from "./Router.ts"
 export type { Adapter as AdapterOf, AdapterError } from "./Adapter.ts"
+export type { TrainingError } from "./Training.ts"

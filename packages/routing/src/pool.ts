@@ -13,14 +13,15 @@ import * as Router from "./Router.ts"
 /** Keeps a state of zeros from being divided by zero. */
 const epsilon = 1e-6
 
-/** Pools that go on from a kept state in place of beginning with the rows at hand: where each row stands (u32 [rows]) and the state [2, batch, hidden] of a pool. */
-export interface Carried { readonly places: Tensor.Tensor; readonly state: (decay: number) => Tensor.Tensor }
+/** Pools that go on from a kept state in place of beginning with the rows at hand: where each row stands (u32 [rows]) and the state [2, batch, columns] of a pool. */
+export interface Carried { readonly places: Tensor.Tensor; readonly state: (decay: number, columns: number) => Tensor.Tensor }
 
 export const pool = (x: Tensor.Tensor, unit: Router.Unit, size: { readonly batch: number; readonly tokens: number; readonly carried?: Carried | undefined }, tensors: Readonly<Record<string, Tensor.Tensor>> = {}): Tensor.Tensor => {
   if (unit.of === "token") return x
   const [rows, hidden] = x.shape as readonly [number, number], sequences = Op.view(x, [size.batch, size.tokens, hidden])
-  const along = (decay: number) => size.carried === undefined ? Op.prefixPool(sequences, { mean: true, decay }) : Op.cachedPool(sequences, size.carried.places, size.carried.state(decay), { mean: true, decay })
-  const pools = Router.decays(unit).map((decay) => Op.view(along(decay), [rows, hidden])) // [rows, hidden] each
+  const along = (decay: number) => size.carried === undefined ? Op.prefixPool(sequences, { mean: true, decay }) : Op.cachedPool(sequences, size.carried.places, size.carried.state(decay, hidden), { mean: true, decay })
+  const pools = unit.pool === "evidence" ? [x] : Router.decays(unit).map( // evidence adds up after the score
+    (decay) => Op.view(along(decay), [rows, hidden])) // [rows, hidden] each
   const side = (parts: ReadonlyArray<Tensor.Tensor>) => parts.length === 1 ? parts[0]! : Op.joinColumns(parts) // [rows, width]
   if (unit.normalize === undefined) return side(pools)
   if (unit.normalize === "rms") return side(pools.map((each) => Op.divideRows(each, Op.map(Op.affine(Op.dotRows(each, each), { scale: 1 / hidden, shift: epsilon }), "sqrt"))))
@@ -31,4 +32,11 @@ export const pool = (x: Tensor.Tensor, unit: Router.Unit, size: { readonly batch
   const centred = Op.addRow(side(pools), Op.affine(mean, { scale: -1 })) // [rows, width]
   const precision = Op.addRow(Op.affine(Op.stopGradient(centred), { scale: 0 }), Op.map(deviation, "reciprocal")) // [rows, width]
   return Op.multiply(centred, precision)
+}
+
+/** Scores of single tokens added up over the text so far, each counting decay^distance. Shapes: scores [rows, experts] → [rows, experts]. */
+export const addUp = (scores: Tensor.Tensor, { decay, temperature }: Extract<Router.Unit, { readonly pool: "evidence" }>, { batch, carried, tokens }: { readonly batch: number; readonly tokens: number; readonly carried?: Carried | undefined }): Tensor.Tensor => {
+  const experts = scores.shape[1]!, sequences = Op.view(scores, [batch, tokens, experts])
+  const sums = carried === undefined ? Op.prefixPool(sequences, { decay }) : Op.cachedPool(sequences, carried.places, carried.state(decay, experts), { decay }) // [batch, tokens, experts]
+  return Op.affine(Op.view(sums, scores.shape), { scale: 1 / temperature })
 }

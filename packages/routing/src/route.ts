@@ -8,7 +8,7 @@ import { Op, type Tensor } from "@switchyard/gpu"
 import { dropped } from "./capacity.ts"
 import { choose, withinGroups } from "./choose.ts"
 import type { Decision } from "./Decision.ts"
-import { type Carried, pool } from "./pool.ts"
+import { addUp, type Carried, pool } from "./pool.ts"
 import * as Router from "./Router.ts"
 import { score } from "./score.ts"
 
@@ -76,7 +76,8 @@ const logitsOf = (router: Router.Router, x: Tensor.Tensor, options: RouteOptions
   if (router.score.by === "likelihood") throw new Error("route: a likelihood router's scores come from running the experts; give them as `scores`")
   if (router.score.by === "lookup") return { logits: lookup(router.score.key, options) }
   const features = pool(x, router.unit, options, tensors)                 // [rows, width]
-  return { features, logits: score(features, router.score, tensors) }
+  const logits = score(features, router.score, tensors)                   // [rows, experts]
+  return { features, logits: router.unit.of === "prefix" && router.unit.pool === "evidence" ? addUp(logits, router.unit, options) : logits }
 }
 
 /** The table's column of each row's token or position. Shapes: table [experts, keys], keys u32 [rows] → [rows, experts]. */
