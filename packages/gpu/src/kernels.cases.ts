@@ -196,6 +196,9 @@ for (const { batch, capacity, headSize, heads, keyValueHeads, name, places, wind
   for (const mean of [0, 1]) add("cachedPool", `${name}, mean ${mean}`, { x: normal(rows * width), places: Uint32Array.from(places), state: positive(2 * batch * width), out: real(rows * width) }, { count: batch * width, tokens, columns: width, decay: 0.75, mean }, { tolerance: 1e-5 })
 }
 
+for (const [name, places, orders, buckets] of [["one token", [0], 1, 1], ["two texts, one row without a token", [0, 1, 2, 3, nowhere, 0, 1, 2], 3, 97], ["more than a workgroup", Array.from({ length: 70 }, (_, row) => row % 35), 2, 65536]] as const)
+  add("ngramBuckets", name, { ids: Uint32Array.from(places, (_, row) => (row * 2654435761) >>> 24), places: Uint32Array.from(places), out: new Uint32Array(orders * places.length) }, { count: orders * places.length, rows: places.length, buckets })
+
 // positions and axes ----------------------------------------------------------------------------------------------------------------
 for (const [a, b, c, d] of [[1, 1, 1, 1], [2, 3, 5, 7], [3, 8, 2, 16], [1, 5, 9, 1]] as const) add("permute", `[${a}, ${b}, ${c}, ${d}]`, { x: normal(a * b * c * d), out: real(a * b * c * d) }, { count: a * b * c * d, b, c, d })
 for (const [rows, heads, headSize] of [[1, 1, 2], [5, 3, 8], [7, 2, 6], [4, 8, 16]] as const) for (const direction of [1, -1]) {

@@ -62,6 +62,7 @@ import { cachedScores } from "./kernels/cachedScores.ts"
 import { cachedSoftmax } from "./kernels/cachedSoftmax.ts"
 import { cachedMix } from "./kernels/cachedMix.ts"
 import { cachedPool } from "./kernels/cachedPool.ts"
+import { ngramBuckets } from "./kernels/ngramBuckets.ts"
 import { clipFactor } from "./kernels/clipFactor.ts"
 import { adamw } from "./kernels/adamw.ts"
 
@@ -127,7 +128,7 @@ export const kernels: ReadonlyMap<string, Kernel.Any> = new Map<string, Kernel.A
   cachedScores,
   cachedSoftmax,
   cachedMix,
-  cachedPool,
+  cachedPool, ngramBuckets,
   clipFactor,
   adamw
 ].map((kernel: Kernel.Any) => [kernel.name, kernel]))

@@ -31,6 +31,9 @@ export const carried = (router: Router.Router, experts: number, at = "router"): 
   if (router.score.by === "likelihood" && Router.scored(router, experts)) {
     return yield* new Router.RouterError({ at: `${at}.score`, problem: "scores by likelihood run every expert on the whole text, of which no state is kept", remedy: "Generate with { cache: false }." })
   }
+  if (router.score.by === "ngram") {
+    return yield* new Router.RouterError({ at: `${at}.score`, problem: "an n-gram needs the tokens before it, which a cache does not keep", remedy: "Generate with { cache: false }." })
+  }
   return isolated
 })
 

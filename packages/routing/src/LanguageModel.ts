@@ -216,7 +216,7 @@ const decide = (x: Tensor.Tensor, router: Router.Router, before: ReadonlyArray<D
  */
 export const detached = (self: LanguageModel, { features, layer, logits }: Decision): Tensor.Tensor => {
   const { router } = self
-  return features === undefined || router === undefined || router.score.by === "likelihood" || router.score.by === "lookup" ? logits : score(Op.stopGradient(features), router.score, routerTensors(self, layer))
+  return features === undefined || router === undefined || router.score.by === "likelihood" || router.score.by === "lookup" || router.score.by === "ngram" ? logits : score(Op.stopGradient(features), router.score, routerTensors(self, layer))
 }
 const adaptersOf = ({ adapter, parameters }: LanguageModel): Decoder.Adapters => (name) => {
   const a = parameters.get(`${name}.a`), b = parameters.get(`${name}.b`)

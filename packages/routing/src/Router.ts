@@ -36,6 +36,7 @@ export const Score = Schema.Union([
   Schema.Struct({ by: Schema.Literal("magnitude"), temperature: positive }),
   Schema.Struct({ by: Schema.Literal("standardized") }),
   Schema.Struct({ by: Schema.Literal("generated"), embedding: count, inner: count }),
+  Schema.Struct({ by: Schema.Literal("ngram"), orders: count, buckets: count }),
   Schema.Struct({ by: Schema.Literal("lookup"), key: Schema.Literals(["token", "position"]) }),
   Schema.Struct({ by: Schema.Literal("likelihood"), decay, temperature: positive, trial: Schema.optionalKey(count) })
 ])
@@ -143,6 +144,14 @@ export const phatgoose = <const U extends Unit = { readonly of: "token" }>(optio
 export const nexus = <const U extends Unit = { readonly of: "token" }>(options: { readonly active: number; readonly embedding: number; readonly inner?: number; readonly unit?: U; readonly weight?: Weight }) => ({
   unit: (options.unit ?? { of: "token" }) as U, score: { by: "generated", embedding: options.embedding, inner: options.inner ?? 64 }, select: { keep: "top", active: options.active }, weight: options.weight ?? "softmaxKept"
 }) as const satisfies Router
+/**
+ * The posterior of the text so far under a small model of each expert's text: hashed n-grams of up to `orders` tokens, whose log-odds add up (naive Bayes; `Ngram.fit`
+ * counts them). Options: orders 3, buckets 16384 of each order, decay 1, temperature 2, weight "renorm".
+ */
+export const ngram = (options: { readonly active: number; readonly orders?: number; readonly buckets?: number; readonly decay?: number; readonly temperature?: number; readonly weight?: Weight }) => ({
+  unit: { of: "prefix", pool: "evidence", decay: options.decay ?? 1, temperature: options.temperature ?? 2 },
+  score: { by: "ngram", orders: options.orders ?? 3, buckets: options.buckets ?? 16384 }, select: { keep: "top", active: options.active }, weight: options.weight ?? "renorm", depth: { decide: "once", layer: 0 }
+}) as const satisfies Router
 /** A control: the experts of a token are those that chance gave its id, the same everywhere. Options: weight "softmaxKept". */
 export const hash = (options: { readonly active: number; readonly weight?: Weight }) =>
   ({ unit: { of: "token" }, score: { by: "lookup", key: "token" }, select: { keep: "top", active: options.active }, weight: options.weight ?? "softmaxKept" }) as const satisfies Router
@@ -204,7 +213,7 @@ export const scored = (router: Router, experts: number): boolean => {
  */
 export const gradient = (router: Router, experts: number): "all" | "chosen" | "none" => {
   const count = active(router, experts)
-  if (router.score.by === "likelihood" || router.score.by === "lookup") return "none"
+  if (router.score.by === "likelihood" || router.score.by === "lookup" || router.score.by === "ngram") return "none"
   if (router.weight === "prob" && router.activation === "sigmoid") return count === experts ? "all" : "chosen"
   if (experts === 1) return "none"
   if (router.weight === "prob") return "all"
@@ -239,6 +248,7 @@ export const tensors = (router: Router, sizes: Sizes): Readonly<Record<string, R
     case "magnitude": return { ...pool, directions: each }
     case "standardized": return { ...pool, gates: each }
     case "generated": return { ...pool, embeddings: [experts, score.embedding], "embeddings.mean": [score.embedding], "inner.gate": [score.inner, score.embedding], "inner.up": [score.inner, score.embedding], column: [read, score.inner] }
+    case "ngram": return { ...pool, table: [experts, score.orders * score.buckets] }
     case "lookup": {
       const keys = score.key === "token" ? sizes.vocabulary : sizes.contextLength
       if (keys === undefined) throw new Error(`Router.tensors: a table by ${score.key} needs the model's ${score.key === "token" ? "vocabulary" : "contextLength"}`)

@@ -1,6 +1,7 @@
 /**
  * The oracle of routing, written apart from it: one token after another in f64, sorting instead of kernels. For tests.
  */
+import { ngramBucket } from "@switchyard/gpu"
 import type { Router, Select } from "./Router.ts"
 
 export interface NaiveInput {
@@ -59,6 +60,10 @@ export const naiveRoute = (router: Router, input: NaiveInput): Array<NaiveDecisi
         return seen.reduce((sum, value, c) => sum + value * of("column", c, inner).reduce((at, w, i) => at + w * within[i]!, 0), 0)
       }
       if (router.score.by === "lookup") { const { length } = tensors["table"]!; return tensors["table"]![e * length / experts + (router.score.key === "token" ? ids![row]! : token)]! }
+      if (router.score.by === "ngram") {
+        const { buckets, orders } = router.score, table = tensors["table"]!
+        return Array.from({ length: Math.min(orders, token + 1) }, (_, o) => table[e * orders * buckets + ngramBucket(ids!, row, o + 1, buckets)]!).reduce((sum, each) => sum + each)
+      }
       if (router.score.by === "likelihood") throw new Error("give scores")
       const centroid = of("centroids")
       if (router.score.metric === "cosine") return centroid.reduce((sum, w, c) => sum + w * seen[c]!, 0) / Math.hypot(...centroid) / Math.hypot(...seen) / router.score.temperature

@@ -75,6 +75,10 @@ const logitsOf = (router: Router.Router, x: Tensor.Tensor, options: RouteOptions
   if (!Router.scored(router, experts)) return { logits: columns(x, Array.from({ length: experts }, () => 0)) } // nothing depends on the scores
   if (router.score.by === "likelihood") throw new Error("route: a likelihood router's scores come from running the experts; give them as `scores`")
   if (router.score.by === "lookup") return { logits: lookup(router.score.key, options) }
+  if (router.score.by === "ngram") {
+    const each = ngrams(router.score, options)                            // [rows, experts]
+    return { logits: router.unit.of === "prefix" && router.unit.pool === "evidence" ? addUp(each, router.unit, options) : each }
+  }
   const features = pool(x, router.unit, options, tensors)                 // [rows, width]
   const logits = score(features, router.score, tensors)                   // [rows, experts]
   return { features, logits: router.unit.of === "prefix" && router.unit.pool === "evidence" ? addUp(logits, router.unit, options) : logits }
@@ -86,6 +90,15 @@ const lookup = (key: "token" | "position", { ids, positions, tensors: { table } 
   if (table === undefined || keys === undefined) throw new Error(`route: a router by lookup needs ${table === undefined ? "the tensor table" : `each row's ${key}: give ${key === "token" ? "ids" : "positions"}`}`)
   const [experts, length] = table.shape as readonly [number, number]
   return Op.gatherRows(Op.view(Op.permute(Op.view(table, [1, experts, length, 1])), [length, experts]), keys)
+}
+
+/** What each row's n-grams say for each expert, all orders together. Shapes: table [experts, orders · buckets], ids and positions u32 [rows] → [rows, experts]. */
+const ngrams = ({ buckets, orders }: Extract<Router.Score, { readonly by: "ngram" }>, { ids, positions, tensors: { table } }: RouteOptions): Tensor.Tensor => {
+  if (table === undefined || ids === undefined || positions === undefined) throw new Error("route: a router by n-grams needs the tensor table, and each row's ids and positions")
+  const [experts, length] = table.shape as readonly [number, number], rows = ids.shape[0]!
+  const byKey = Op.stopGradient(Op.view(Op.permute(Op.view(table, [1, experts, length, 1])), [length, experts]))
+  const found = Op.gatherRows(byKey, Op.ngramBuckets(ids, positions, { orders, buckets })) // [orders · rows, experts]
+  return Array.from({ length: orders }, (_, order) => Op.sliceRows(found, order * rows, rows)).reduce((sum, each) => Op.add(sum, each))
 }
 
 /** The same numbers in every row. Shapes: like [rows, any] → [rows, values], a constant. */

@@ -13,7 +13,7 @@
 import { Op, type Tensor } from "@switchyard/gpu"
 import type { Score } from "./Router.ts"
 
-export const score = (x: Tensor.Tensor, by: Exclude<Score, { readonly by: "likelihood" | "lookup" }>, tensors: Readonly<Record<string, Tensor.Tensor>>): Tensor.Tensor => {
+export const score = (x: Tensor.Tensor, by: Exclude<Score, { readonly by: "likelihood" | "lookup" | "ngram" }>, tensors: Readonly<Record<string, Tensor.Tensor>>): Tensor.Tensor => {
   const named = (name: string): Tensor.Tensor => {
     const tensor = tensors[name]
     if (tensor === undefined) throw new Error(`score: a router by ${by.by} needs the tensor ${name}, the layer has ${Object.keys(tensors).join(", ") || "none"}`)
