@@ -2,7 +2,8 @@
  * Log-likelihoods of continuations and of whole texts on a device: what every task asks of a model.
  *
  * Requests are sorted by length and run in batches, padded on the right. Requests that feed a model the same tokens (a question whose choices
- * are one token each, the same text twice) are one row of a batch, run once. Numbers do not depend on the batch but for rounding.
+ * are one token each, the same text twice) are one row of a batch, run once; those that share their question go on from it (sharedContexts.ts). Numbers do not
+ * depend on the batch but for rounding.
  */
 import { type Checkpoint, rollingWindows } from "@switchyard/core"
 import { Decoder, Device, Op, Recording, type Storage, Tensor } from "@switchyard/gpu"
@@ -10,6 +11,7 @@ import { LanguageModel } from "@switchyard/routing"
 import { Effect, Schema } from "effect"
 import type { Encoder, Pair } from "./encodePair.ts"
 import type { Answer } from "./judgeChoices.ts"
+import * as Shared from "./sharedContexts.ts"
 
 /** A request that cannot be scored: nothing to score, or longer than the model sees. */
 export class ScoreError extends Schema.TaggedError<ScoreError>()("ScoreError", { request: Schema.Int, problem: Schema.String, remedy: Schema.String }) {
@@ -77,16 +79,17 @@ const program = (self: LanguageModel.LanguageModel, slots: number, replicas: num
 
 /**
  * A checkpoint ready to score, on the device there is, for as long as the scope lasts. Options: `longest`, the most tokens that will be fed at once;
- * `maximum`, at which contexts are cut from the left (the model's context); `batch` sequences at a time, or "auto"; `storage` of the weights on the device, f32 when left out.
+ * `maximum`, at which contexts are cut from the left (the model's context); `batch` sequences at a time, or "auto"; `storage` of the weights on the device, f32 when left out;
+ * `shareContexts: false` runs every request whole.
  */
-export const make = (checkpoint: Checkpoint.Any, options: { readonly longest: number; readonly maximum?: number; readonly batch?: number | "auto"; readonly storage?: Storage.Storage | undefined }) => Effect.gen(function*() {
+export const make = (checkpoint: Checkpoint.Any, options: { readonly longest: number; readonly maximum?: number; readonly batch?: number | "auto"; readonly storage?: Storage.Storage | undefined; readonly shareContexts?: boolean }) => Effect.gen(function*() {
   const { model } = checkpoint, maximum = options.maximum ?? model.contextLength, longest = Math.min(options.longest, maximum)
   const device = yield* Device.Device, arena = yield* device.arena, { replicas } = device
   const given = options.batch ?? "auto"
   const batchFor = (tokens: number): number => Math.max(1, given === "auto"
     ? Math.min(Math.floor(automatic.rows / tokens), Math.floor(automatic.logits / (tokens * model.vocabulary)))
     : Math.ceil(given / replicas))
-  const self = yield* LanguageModel.make(model, { batch: batchFor(longest), tokens: longest, storage: options.storage })
+  const self = yield* LanguageModel.make(model, { batch: batchFor(longest), tokens: longest, storage: options.storage }), mayShare = (options.shareContexts ?? true) && Shared.canShare(model, self.router)
   yield* LanguageModel.load(arena, self, checkpoint.weights)
   const programs = new Map<string, ReturnType<typeof program>>()
   const programFor = (batch: number, tokens: number, slots: number) => Effect.gen(function*() {
@@ -98,7 +101,7 @@ export const make = (checkpoint: Checkpoint.Any, options: { readonly longest: nu
     return made
   })
 
-  const runBatch = (part: ReadonlyArray<Sequence>, batch: number, tokens: number) => Effect.gen(function*() {
+  const runBatch = (part: ReadonlyArray<Shared.Sequence>, batch: number, tokens: number) => Effect.gen(function*() {
     const shares = Array.from({ length: replicas }, (_, replica) => part.slice(replica * batch, (replica + 1) * batch))
     const needed = Math.max(...shares.map((share) => share.reduce((sum, { wanted }) => sum + wanted.reduce((sum, { continuation }) => sum + continuation.length, 0), 0)))
     const slots = Math.max(8, 2 ** Math.ceil(Math.log2(needed)))
@@ -134,11 +137,22 @@ export const make = (checkpoint: Checkpoint.Any, options: { readonly longest: nu
   })
 
   const score: Scorer["score"] = (pairs, finished) => Effect.gen(function*() {
-    const answers = new Array<Answer>(pairs.length), sequences = yield* sequencesOf(pairs, maximum)
-    for (let first = 0; first < sequences.length;) {
-      const length = sequences[first]!.input.length
+    const answers = new Array<Answer>(pairs.length), all = yield* sequencesOf(pairs, maximum), { alone: sequences, groups } = mayShare ? Shared.groupsOf(all) : { alone: all, groups: [] }
+    const sizeOf = (length: number): number => {
       if (length > longest) throw new Error(`Scorer.score: axis tokens: ${length} are fed, the scorer was made for ${longest}`)
-      const tokens = sizeFor(length, longest), batch = batchFor(tokens)
+      return sizeFor(length, longest)
+    }
+    for (let first = 0; first < groups.length;) {
+      const capacity = sizeOf(Shared.lengthOf(groups[first]!)), batch = batchFor(capacity), shared = Shared.make(arena, self, { batch, capacity, replicas })
+      for (; first < groups.length && sizeOf(Shared.lengthOf(groups[first]!)) === capacity; first += batch * replicas) {
+        const found = yield* shared.ask(groups.slice(first, first + batch * replicas))
+        for (const [request, answer] of found) answers[request] = answer
+        if (finished !== undefined) yield* finished(found)
+      }
+      yield* shared.free
+    }
+    for (let first = 0; first < sequences.length;) {
+      const tokens = sizeOf(sequences[first]!.input.length), batch = batchFor(tokens)
       const found = yield* runBatch(sequences.slice(first, first + batch * replicas), batch, tokens)
       for (const [request, answer] of found) answers[request] = answer
       if (finished !== undefined) yield* finished(found)
