@@ -22,6 +22,9 @@ const rowsOfQuads = 16
 /** Whether a kernel widens a stored tensor, its binding `weight`. */
 const widens = (bindings: Readonly<Record<string, Binding>>): boolean => Object.values(bindings).some(({ stored }) => stored === true)
 
+/** Every kernel that has a second form. */
+export const inQuads: ReadonlySet<string> = new Set([...products, ...rows])
+
 export const usesQuads = (kernel: string, forms: Forms): boolean => forms.products && products.has(kernel) || forms.rows && rows.has(kernel)
 /** The files behind a kernel's declarations, in order: what its functions rest on, the kernel, and the tile when it is a matrix product. */
 export const sourcesOf = (kernel: Any, forms: Forms): ReadonlyArray<URL> => {
