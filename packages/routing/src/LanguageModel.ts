@@ -55,7 +55,7 @@ export const make = (model: Model.Model, options: { readonly batch: number; read
   const largestBuffer = options.largestBuffer ?? Option.getOrUndefined(Option.map(yield* Effect.serviceOption(Device.Device), (device) => device.largestBuffer))
   const decoder = Decoder.make(model, { sizes: split > 1 ? [] : [{ batch, tokens }], positions: tokens, storage: storageOf, split, largestBuffer })
   const entries = new Map([...Expert.entries(model), ...adapter === undefined ? [] : Expert.adapterEntries(model, adapter)].map((entry) => [entry.name, entry]))
-  const parameters = new Map([...entries.values()].map(({ name, shape }) => [name, decoder.parameters.get(name) ?? Decoder.splitRows(name, shape, /\.[ab]$|\.router\./.test(name) ? 1 : split, storageOf(name), largestBuffer)]))
+  const parameters = new Map([...entries.values()].map(({ name, shape }) => [name, decoder.parameters.get(name) ?? Decoder.splitRows(name, shape, /\.[ab]$|\.router\.|Bias$/.test(name) ? 1 : split, storageOf(name), largestBuffer)]))
   return { model, batch, tokens, router, adapter, decoder, parameters, entries }
 })
 
@@ -256,7 +256,7 @@ export const select = (self: LanguageModel, selector: Selector | ReadonlyArray<S
 }
 const isSelected = (name: string, selector: Selector | ReadonlyArray<Selector>): boolean => (typeof selector === "string" ? [selector] : selector).some((each) => selectors[each](name))
 /** What a storage is for: the matrices of the blocks, the embedding and the head, but no adapter that begins as no change. */
-const isMatrix = (name: string): boolean => selectors.embeddings(name) || selectors.experts(name) || /\.attention\.(query|key|value|output)$|\.(feedForward|shared)\.(gate|up|down)$/.test(name)
+const isMatrix = (name: string): boolean => selectors.embeddings(name) || (selectors.experts(name) && !name.endsWith("Bias")) || /\.attention\.(query|key|value|output|queryDown|queryUp|keyValueDown|keyValue)$|\.(feedForward|shared)\.(gate|up|down)$/.test(name)
 /** The parameters by name, stacked where experts are. */
 export const parameters = (self: LanguageModel): ReadonlyMap<string, Tensor.Tensor> => self.parameters
 

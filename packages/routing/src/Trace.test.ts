@@ -15,17 +15,17 @@ const model = (router: Router.Router) => ({
 }) satisfies Model.Model
 const weights = (of: Model.Model) => Weights.fromMemory(Object.fromEntries(Model.tensors(of).map(({ name, shape }) =>
   [name, { shape, data: Random.fillNormal(Random.make(2, name), new Float32Array(shape.reduce((a, b) => a * b, 1)), name.endsWith("norm") ? { mean: 1, deviation: 0 } : { deviation: 0.5 }) }])))
-const mixture = (router: Router.Router) => { const of = model(router); return Checkpoint.make({ model: of, weights: weights(of), tokenizer }) }
+const mixture = (router: Router.Router, of: ReturnType<typeof model> = model(router)) => Checkpoint.make({ model: of, weights: weights(of), tokenizer })
 const corpus = (domain: string, texts: ReadonlyArray<string>): Corpus.Corpus => ({ kind: "corpus", header: { domain }, domain, documents: texts.map((text, at) => ({ id: String(at), text, split: "report" })) })
 const texts = { sea: corpus("sea", ["Call me Ishmael. Some years ago", "never mind how long"]), law: corpus("law", ["THE SOFTWARE IS PROVIDED \"AS IS\", WITHOUT WARRANTY OF ANY KIND"]) }
 
 interface Captured { readonly table: Table.Table<Tables.Trace>; readonly plan: unknown; readonly measured: ReadonlyArray<unknown>; readonly progress: ReadonlyArray<number> }
 /** Runs the stage as a pipeline would. */
-const capture = (router: Router.Router, options: Parameters<typeof Trace.capture>[2], from: Readonly<Record<string, Corpus.Corpus>> = texts, layer: Layer.Layer<Device.Device, Device.Failure> = Device.plain()): Effect.Effect<Captured, unknown> => {
+const capture = (router: Router.Router, options: Parameters<typeof Trace.capture>[2], from: Readonly<Record<string, Corpus.Corpus>> = texts, layer: Layer.Layer<Device.Device, Device.Failure> = Device.plain(), of?: ReturnType<typeof model>): Effect.Effect<Captured, unknown> => {
   const measured: Array<unknown> = [], progress: Array<number> = [], { definition } = Trace.capture
   const context = { key: "k", keys: {}, seed: 0, progress: (done: number) => Effect.sync(() => { progress.push(done) }), metric: () => Effect.void, actual: (each: unknown) => Effect.sync(() => { measured.push(each) }) }
   return Effect.scoped(Effect.gen(function*() {
-    const given = mixture(router), all = { batch: 3, run: "r", ...options }
+    const given = mixture(router, of), all = { batch: 3, run: "r", ...options }
     const plan = yield* definition.describe({ mixture: { ...given.header, key: "m" }, texts: Object.fromEntries(Object.keys(from).map((name) => [name, { domain: name, key: name }])) }, all)
     const table = (yield* definition.run({ mixture: given, texts: from }, all, context)) as Table.Table<Tables.Trace>
     return { table, plan, measured, progress }
@@ -43,6 +43,12 @@ describe("Trace.capture", () => {
     const sea = rows.filter(({ document, domain, layer, rank }) => domain === "sea" && document === 1 && layer === 0 && rank === 0).map(({ token }) => token)
     expect(sea).toEqual([tokenizer.bos, ...tokenizer.encode("never mind how long")].slice(0, -1))
     expect(progress.at(-1)).toBe(all.length)
+  })
+  test("layers that have a dense feed-forward leave no rows, the others keep their numbers", async () => {
+    const { feedForward, ...rest } = model(Router.topK({ active: 2 })), dense = { layers: 1, inner: 5 }, of = { ...rest, layers: 3, feedForward: { ...feedForward, dense } }
+    const { table } = await Effect.runPromise(capture(Router.topK({ active: 2 }), { split: "report", tokens: 1000 }, texts, Device.plain(), of)), rows = Table.rows(table)
+    expect([...new Set(rows.map(({ layer }) => layer))]).toEqual([1, 2])
+    expect(rows.length).toBe((await Effect.runPromise(capture(Router.topK({ active: 2 }), { split: "report", tokens: 1000 }))).table.arrow.numRows)
   })
   test("layers that are told other numbers of experts leave as many rows", async () => {
     const { plan, table } = await Effect.runPromise(capture(Router.once(Router.prefix({ active: 1 }), { layer: 1, before: [3, 0, 1] }), { split: "report", tokens: 20 }))
