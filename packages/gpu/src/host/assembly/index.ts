@@ -2,6 +2,7 @@
 export * from "./cached"
 export * from "./causal"
 export * from "./elementwise"
+export * from "./pool"
 export { groupedMatmulNN, groupedMatmulNT, groupedMatmulTN, matmulNN, matmulNT, matmulTN } from "./products"
 export * from "./rows"
 export { causalSoftmax, crossEntropy, crossEntropyGradient, softmax, softmaxGradient } from "./softmax"
