@@ -1,0 +1,103 @@
+/**
+ * Which routing makes experts worth having: every method of mainJob.ts on the main job's domains, over several seeds, for low-rank and full experts, against one dense rival
+ * trained on all domains for as many tokens, and an oracle that gives each document to its own domain's expert.
+ *
+ *     npx nx run eval:main-job                three seeds; most of an hour on two cores, resumable; plan, graph and verify as every pipeline
+ *     npx nx run eval:main-job --tune         every setting of every method on the choose split, seed 0: what mainJob.ts's `chosen` were taken from
+ */
+import { Checkpoint, Corpus, file, Pipeline } from "@switchyard/core"
+import { Positions, Report, Task } from "@switchyard/eval"
+import { Device } from "@switchyard/gpu"
+import { Upcycle } from "@switchyard/merge"
+import { Adapter, Finetune } from "@switchyard/routing"
+import { Effect } from "effect"
+import { Flag } from "effect/cli"
+import { fileURLToPath } from "node:url"
+import { ceiling, type Kit, methods, rates, type Sizes, sizes, type Variant } from "./mainJob.ts"
+import { mainJobReport, tuning } from "./mainJobReport.ts"
+import { splice } from "./spliceTexts.ts"
+import { texts as textFiles } from "./texts.ts"
+
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+const variants = ["lowRank", "full"] as const
+/** Domains that follow each other inside one context, in the switch test. */
+const switches = [["code", "fiction"], ["fiction", "law"], ["law", "speech"], ["speech", "code"]] as const
+/** Methods that are shown by position and in the switch test. */
+export const followed = ["token, renorm, top 2", "prefix MLP, told", "n-grams", "n-grams, fading", "likelihood, ending"]
+
+/** What all seeds share. */
+const given = (options: Options) => {
+  const text = options.small ? { maximumBytes: 200_000 } : {}
+  return {
+    seed: Checkpoint.load({ at: file(options.seed ?? here("../models/seed")) }),
+    texts: Pipeline.each(textFiles(options.texts ?? "runs/texts"), (path, domain) => Corpus.load({ at: file(path), domain, ...text }))
+  }
+}
+type Given = ReturnType<typeof given>
+
+/** Experts, oracle parts and control of one kind. The control's rate is chosen as the methods' settings are. */
+const experts = ({ seed, texts }: Given, variant: Variant, size: Sizes) => {
+  const at = { ...size.shape, warmup: 4 }, learningRate = rates[variant]
+  const steps = { expert: { steps: size.expert, learningRate, ...at }, control: (share: number) => ({ steps: size.control, learningRate: share * learningRate, ...at }) }
+  if (variant === "lowRank") {
+    const adapters = Pipeline.each(texts, (text, domain) => Finetune.lora(seed, { [domain]: text }, { rank: 8, ...steps.expert }))
+    return {
+      alone: Pipeline.each(adapters, (adapter) => Adapter.apply(seed, adapter)), control: (share: number) => Adapter.apply(seed, Finetune.lora(seed, texts, { rank: 16, ...steps.control(share) })),
+      mixture: ((router) => Upcycle.fromAdapters(seed, adapters, { router })) as Kit["mixture"]
+    }
+  }
+  const models = Pipeline.each(texts, (text, domain) => Finetune.train(seed, { [domain]: text }, { trainable: "feedForward", ...steps.expert }))
+  return {
+    alone: models, control: (share: number) => Finetune.train(seed, texts, { trainable: "feedForward", ...steps.control(share) }),
+    mixture: ((router) => Upcycle.fromModels(models, { router })) as Kit["mixture"]
+  }
+}
+export const controls = { settings: [1, 0.5], chosen: { lowRank: 1, full: 1 } as Readonly<Record<Variant, number>> } as const
+
+export interface Options { readonly small: boolean; readonly seeds?: number; readonly seed?: string; readonly texts?: string }
+const taskOf = (size: Sizes, split: "choose" | "report") => Task.bitsPerByte({ split, tokens: size.shape.tokens, documentBytes: size.documentBytes, maximumBytes: size[split] })
+
+/** Everything measured on the report split, by seed, variant and model; the switch test for those followed. */
+export const mainJob = (options: Options) => Pipeline.make("main-job", () => {
+  const size = options.small ? sizes.small : sizes.full, shared = given(options), task = taskOf(size, "report")
+  const spliced = Object.fromEntries(switches.map(([from, to]) => [`${from} → ${to}`, splice(shared.texts[from], shared.texts[to], { bytes: size.shape.tokens / 2, domain: `${from} → ${to}` })]))
+  const last = Object.fromEntries(switches.map(([from, to]) => [`${from} → ${to}`, Object.keys(shared.texts).sort().indexOf(to)]))
+  return {
+    seed: Positions.positions(shared.seed, shared.texts, { task }),
+    seeds: Pipeline.repeat(Array.from({ length: options.seeds ?? 3 }, (_, seed) => seed), () => Object.fromEntries(variants.map((variant) => {
+      const parts = experts(shared, variant, size), kit: Kit = { variant, sizes: size, texts: shared.texts, mixture: parts.mixture }
+      const models = { ...Pipeline.each(methods, ({ build, chosen }) => build(kit, chosen[variant])), "all experts": ceiling.build(kit) }
+      const control = parts.control(controls.chosen[variant])
+      return [variant, {
+        control: Positions.positions(control, shared.texts, { task }),
+        experts: Pipeline.each(parts.alone, (model) => Positions.positions(model, shared.texts, { task })),
+        methods: Pipeline.each(models, (model) => { const found = Positions.positions(model, shared.texts, { task }); return { positions: found, size: found.size } }),
+        switch: { control: Positions.positions(control, spliced, { task }), ...Object.fromEntries(followed.map((name) => [name, Positions.positions(models[name]!, spliced, { task, labels: last })])) }
+      }]
+    })))
+  }
+})
+
+/** Every setting of every method on the choose split. */
+export const tune = (options: Options) => Pipeline.make("main-job-tune", () => {
+  const size = options.small ? sizes.small : sizes.full, shared = given(options), task = taskOf(size, "choose")
+  return Object.fromEntries(variants.map((variant) => {
+    const parts = experts(shared, variant, size), kit: Kit = { variant, sizes: size, texts: shared.texts, mixture: parts.mixture }
+    const score = (model: Kit["mixture"] extends (router: never) => infer M ? M | ReturnType<typeof parts.control> : never) => Positions.positions(model as never, shared.texts, { task })
+    return [variant, {
+      control: Object.fromEntries(controls.settings.map((share) => [String(share), score(parts.control(share))])),
+      ...Pipeline.each(methods, ({ build, settings }) => Object.fromEntries(settings.map((setting) => [String(setting), score(build(kit, setting))])))
+    }]
+  }))
+})
+
+const flags = {
+  small: Flag.Boolean("small").pipe(Flag.withDefault(false), Flag.withDescription("a few steps on little text: shows that everything runs, not which is best")),
+  seeds: Flag.Int("seeds").pipe(Flag.withDefault(3), Flag.withDescription("how many seeds to repeat everything under")),
+  tune: Flag.Boolean("tune").pipe(Flag.withDefault(false), Flag.withDescription("every setting on the choose split, in place of the comparison")),
+  model: Flag.Path("model", { pathType: "directory", mustExist: true }).pipe(Flag.withDefault(here("../models/seed")), Flag.withDescription("the folder of the dense model that all begins with"))
+}
+Pipeline.main(({ model, seeds, small, tune: tuned }) => (tuned ? tune({ small, seed: model }) : mainJob({ small, seeds, seed: model })) as Pipeline.Pipeline<any>, ({ device }) => Device.byName(device), import.meta, {
+  name: "main-job", description: "which routing makes experts worth having: methods, seeds, two kinds of experts", flags,
+  after: (values: any, { flags, out }) => flags.tune ? tuning(values, out) : Effect.flatMap(mainJobReport(values), (report) => Report.write(report, out))
+})
