@@ -6,11 +6,10 @@
  *     npx nx run eval:main-job --tune         every setting of every method on the choose split, seed 0: what mainJob.ts's `chosen` were taken from
  */
 import { Checkpoint, Corpus, file, Pipeline } from "@switchyard/core"
-import { Positions, Report, Task } from "@switchyard/eval"
+import { Positions, Task } from "@switchyard/eval"
 import { Device } from "@switchyard/gpu"
 import { Upcycle } from "@switchyard/merge"
-import { Adapter, Finetune } from "@switchyard/routing"
-import { Effect } from "effect"
+import { Adapter, Finetune, Trace } from "@switchyard/routing"
 import { Flag } from "effect/cli"
 import { fileURLToPath } from "node:url"
 import { ceiling, type Kit, methods, rates, type Sizes, sizes, type Variant } from "./mainJob.ts"
@@ -55,14 +54,16 @@ const experts = ({ seed, texts }: Given, variant: Variant, size: Sizes) => {
 export const controls = { settings: [1, 0.5], chosen: { lowRank: 1, full: 1 } as Readonly<Record<Variant, number>> } as const
 
 export interface Options { readonly small: boolean; readonly seeds?: number; readonly seed?: string; readonly texts?: string }
-const taskOf = (size: Sizes, split: "choose" | "report") => Task.bitsPerByte({ split, tokens: size.shape.tokens, documentBytes: size.documentBytes, maximumBytes: size[split] })
+const taskOf = (size: Sizes, part: "choose" | "report" | "switch") => Task.bitsPerByte({ split: part === "choose" ? part : "report", tokens: size.shape.tokens, documentBytes: size.documentBytes, maximumBytes: size[part] })
 
 /** Everything measured on the report split, by seed, variant and model; the switch test for those followed. */
 export const mainJob = (options: Options) => Pipeline.make("main-job", () => {
-  const size = options.small ? sizes.small : sizes.full, shared = given(options), task = taskOf(size, "report")
+  const size = options.small ? sizes.small : sizes.full, shared = given(options), task = taskOf(size, "report"), across = taskOf(size, "switch")
   const spliced = Object.fromEntries(switches.map(([from, to]) => [`${from} → ${to}`, splice(shared.texts[from], shared.texts[to], { bytes: size.shape.tokens / 2, domain: `${from} → ${to}` })]))
   const last = Object.fromEntries(switches.map(([from, to]) => [`${from} → ${to}`, Object.keys(shared.texts).sort().indexOf(to)]))
+  const first = experts(shared, "lowRank", size), kit: Kit = { variant: "lowRank", sizes: size, texts: shared.texts, mixture: first.mixture }
   return {
+    traces: Object.fromEntries(["token, renorm, top 2", "n-grams"].map((name) => [name, Trace.capture(methods[name]!.build(kit, methods[name]!.chosen.lowRank), shared.texts, { split: "report", tokens: size.fitted / 2 })])),
     seed: Positions.positions(shared.seed, shared.texts, { task }),
     seeds: Pipeline.repeat(Array.from({ length: options.seeds ?? 3 }, (_, seed) => seed), () => Object.fromEntries(variants.map((variant) => {
       const parts = experts(shared, variant, size), kit: Kit = { variant, sizes: size, texts: shared.texts, mixture: parts.mixture }
@@ -72,7 +73,7 @@ export const mainJob = (options: Options) => Pipeline.make("main-job", () => {
         control: Positions.positions(control, shared.texts, { task }),
         experts: Pipeline.each(parts.alone, (model) => Positions.positions(model, shared.texts, { task })),
         methods: Pipeline.each(models, (model) => { const found = Positions.positions(model, shared.texts, { task }); return { positions: found, size: found.size } }),
-        switch: { control: Positions.positions(control, spliced, { task }), ...Object.fromEntries(followed.map((name) => [name, Positions.positions(models[name]!, spliced, { task, labels: last })])) }
+        switch: { control: Positions.positions(control, spliced, { task: across }), ...Object.fromEntries(followed.map((name) => [name, Positions.positions(models[name]!, spliced, { task: across, labels: last })])) }
       }]
     })))
   }
@@ -99,5 +100,5 @@ const flags = {
 }
 Pipeline.main(({ model, seeds, small, tune: tuned }) => (tuned ? tune({ small, seed: model }) : mainJob({ small, seeds, seed: model })) as Pipeline.Pipeline<any>, ({ device }) => Device.byName(device), import.meta, {
   name: "main-job", description: "which routing makes experts worth having: methods, seeds, two kinds of experts", flags,
-  after: (values: any, { flags, out }) => flags.tune ? tuning(values, out) : Effect.flatMap(mainJobReport(values), (report) => Report.write(report, out))
+  after: (values: any, { flags, out }) => flags.tune ? tuning(values) : mainJobReport(values, out)
 })

@@ -12,8 +12,8 @@ export type Variant = "lowRank" | "full"
 
 /** Steps of 8 sequences of 256 bytes each: experts 4 · 60, a router (or the router and its experts) 32, the control as many as all of these together. */
 export const sizes = {
-  full: { expert: 60, router: 32, control: 272, shape: { batch: 8, tokens: 256 }, fitted: 16_384, documentBytes: 1_024, choose: 12_288, report: 24_576 },
-  small: { expert: 2, router: 2, control: 10, shape: { batch: 2, tokens: 32 }, fitted: 256, documentBytes: 64, choose: 256, report: 256 }
+  full: { expert: 60, router: 32, control: 272, shape: { batch: 8, tokens: 256 }, fitted: 16_384, documentBytes: 1_024, choose: 12_288, report: 24_576, switch: 8_192 },
+  small: { expert: 2, router: 2, control: 10, shape: { batch: 2, tokens: 32 }, fitted: 256, documentBytes: 64, choose: 256, report: 256, switch: 128 }
 } as const
 export type Sizes = (typeof sizes)["full"] | (typeof sizes)["small"]
 

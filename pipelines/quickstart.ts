@@ -9,7 +9,7 @@ import { Checkpoint, Corpus, Export, file, Pipeline, Table } from "@switchyard/c
 import { Evaluate, Report, Task } from "@switchyard/eval"
 import { Device } from "@switchyard/gpu"
 import { Compress, Upcycle } from "@switchyard/merge"
-import { Adapter, Balance, Finetune, Router, Trace } from "@switchyard/routing"
+import { Adapter, Balance, Finetune, Ngram, Router, Trace } from "@switchyard/routing"
 import { Effect } from "effect"
 import { Flag } from "effect/cli"
 import { join } from "node:path"
@@ -18,10 +18,11 @@ import { domains, texts as textFiles } from "./texts.ts"
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
-/** Training tokens, in rows of 8 · 256: experts 4 · 32 steps, two routers of 28, the control as many as all of these together: 0.75 M in all. */
+/** Training tokens, in rows of 8 · 256: experts 4 · 32 steps, a router of 28, n-grams counted in as many, the control as many as all of these together: 0.75 M in all. */
 const full = {
   expert: { steps: 32, batch: 8, tokens: 256, learningRate: 4e-3, warmup: 4 },
   router: { steps: 28, batch: 8, tokens: 256, learningRate: 1e-2, warmup: 4 },
+  ngrams: { tokens: 28 * 8 * 256 / 4, window: 256 },
   control: { steps: 184, batch: 8, tokens: 256, learningRate: 4e-3, warmup: 4 },
   trace: { tokens: 8_000 },
   task: Task.bitsPerByte({ tokens: 256, documentBytes: 1_024, maximumBytes: 24_576 }),
@@ -31,6 +32,7 @@ const full = {
 const small: typeof full = {
   expert: { ...full.expert, steps: 2, batch: 2, tokens: 32 },
   router: { ...full.router, steps: 2, batch: 2, tokens: 32 },
+  ngrams: { tokens: 256, window: 32 },
   control: { ...full.control, steps: 12, batch: 2, tokens: 32 },
   trace: { tokens: 128 },
   task: Task.bitsPerByte({ tokens: 64, documentBytes: 128, maximumBytes: 512 }),
@@ -49,11 +51,10 @@ export const quickstart = (options: { readonly small: boolean; readonly seed?: s
   const experts = Pipeline.each(texts, (text, domain) => Finetune.lora(seed, { [domain]: text }, { rank: 8, ...size.expert }))
   const control = Finetune.lora(seed, texts, { rank: 16, ...size.control })
 
-  // upcycle, then train the routers: by token, as Mixtral does it, and by prefix, told the domain
+  // upcycle; then routers: by token, trained as Mixtral does it, and by what n-grams of each expert's text say of the text so far, counted
   const newborn = Upcycle.fromAdapters(seed, experts, { router: Router.topK({ active: 2 }) })
   const mixture = Finetune.train(newborn, texts, { trainable: "routers", balance: [Balance.switchLoss({ weight: 0.01 })], ...size.router })
-  const prefixed = Upcycle.fromAdapters(seed, experts, { router: Router.prefix({ active: 2, weight: "renorm" }) })
-  const routed = Finetune.train(prefixed, texts, { trainable: "routers", supervise: { weight: 1 }, ...size.router })
+  const routed = Ngram.fit(Upcycle.fromAdapters(seed, experts, { router: Router.ngram({ active: 2, temperature: 8 }) }), texts, size.ngrams)
 
   // compress
   const folded = Compress.fold(mixture)
@@ -69,12 +70,12 @@ export const quickstart = (options: { readonly small: boolean; readonly seed?: s
   const report = Evaluate.compare({ ...exported, ...rivals }, texts, {
     title: "Domain experts", banner: "One seed, short budget: read the standard errors, and no more into the numbers than they hold.",
     task: size.task, baselines: ["control", "seed"], oracle: Object.fromEntries(domains.map((domain) => [domain, `expert ${domain}`])),
-    logs: { ...Object.fromEntries(Object.entries(experts).map(([domain, expert]) => [`expert ${domain}`, expert.log])), control: control.log, mixture: mixture.log, routed: routed.log },
+    logs: { ...Object.fromEntries(Object.entries(experts).map(([domain, expert]) => [`expert ${domain}`, expert.log])), control: control.log, mixture: mixture.log },
     trace: routes,
     notes: [
       "control: one adapter of rank 16, the mixture's active size, trained on all domains for as many tokens as experts and routers saw together.",
       "oracle: each document by its own domain's expert; no router of these experts can be expected to do better.",
-      "mixture: routed token by token as in Mixtral; routed: by the running mean of hidden states, told the domain while training, in a layout of our own; plots of routing show it."
+      "mixture: routed token by token as in Mixtral; routed: by the posterior of the text so far under n-grams of each expert's text, the best router of docs/main-job.md, in a layout of our own; plots of routing show it."
     ]
   })
   return { ...exported, experts, report, trace, routes }
