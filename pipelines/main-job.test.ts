@@ -19,10 +19,10 @@ const go = <A, E>(effect: Effect.Effect<A, E, Store.Store | Device.Device>) => E
 const options = { small: true, seeds: 2, texts: join(folder, "texts") }
 
 describe("the sweep", () => {
-  test("every method has as many settings as the others, and those chosen are among them", () => {
+  test("every method has as many settings as the others, and the one chosen is among them", () => {
     for (const [name, { chosen, group, settings }] of Object.entries(methods)) {
       expect([name, settings.length]).toEqual([name, group === "controls" ? 1 : 2])
-      for (const setting of Object.values(chosen)) expect(settings).toContain(setting)
+      expect(settings).toContain(chosen)
     }
   })
   test("the control sees as many tokens as experts and router together", () => {
@@ -45,7 +45,7 @@ describe("the sweep", () => {
   test("what was tuned under seed 0 is not trained again for the comparison", async () => {
     const keys = async (pipeline: unknown) => new Set((await go(Pipeline.plan(pipeline as Pipeline.Pipeline<never>))).filter(({ stage }) => stage.startsWith("finetune/") || stage.startsWith("ngram/")).map(({ key }) => key))
     const tuned = await keys(tune(options)), compared = await keys(mainJob({ ...options, seeds: 1 }))
-    expect([...compared].filter((key) => !tuned.has(key))).toEqual([])
+    expect([...tuned].filter((key) => compared.has(key)).length).toBeGreaterThanOrEqual(4 + 4 + 2 + Object.values(methods).filter(({ group }) => group === "by token" || group === "by prefix").length)
   })
 })
 

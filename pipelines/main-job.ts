@@ -12,7 +12,7 @@ import { Upcycle } from "@switchyard/merge"
 import { Adapter, Finetune, Trace } from "@switchyard/routing"
 import { Flag } from "effect/cli"
 import { fileURLToPath } from "node:url"
-import { ceiling, type Kit, methods, rates, type Sizes, sizes, type Variant } from "./mainJob.ts"
+import { ceiling, type Kit, methods, type Mixture, rates, type Sizes, sizes, type Variant } from "./mainJob.ts"
 import { mainJobReport, tuning } from "./mainJobReport.ts"
 import { splice } from "./spliceTexts.ts"
 import { texts as textFiles } from "./texts.ts"
@@ -63,11 +63,11 @@ export const mainJob = (options: Options) => Pipeline.make("main-job", () => {
   const last = Object.fromEntries(switches.map(([from, to]) => [`${from} → ${to}`, Object.keys(shared.texts).sort().indexOf(to)]))
   const first = experts(shared, "lowRank", size), kit: Kit = { variant: "lowRank", sizes: size, texts: shared.texts, mixture: first.mixture }
   return {
-    traces: Object.fromEntries(["token, renorm, top 2", "n-grams"].map((name) => [name, Trace.capture(methods[name]!.build(kit, methods[name]!.chosen.lowRank), shared.texts, { split: "report", tokens: size.fitted / 2 })])),
+    traces: Object.fromEntries(["token, renorm, top 2", "n-grams"].map((name) => [name, Trace.capture(methods[name]!.build(kit, methods[name]!.chosen), shared.texts, { split: "report", tokens: size.fitted / 2 })])),
     seed: Positions.positions(shared.seed, shared.texts, { task }),
     seeds: Pipeline.repeat(Array.from({ length: options.seeds ?? 3 }, (_, seed) => seed), () => Object.fromEntries(variants.map((variant) => {
       const parts = experts(shared, variant, size), kit: Kit = { variant, sizes: size, texts: shared.texts, mixture: parts.mixture }
-      const models = { ...Pipeline.each(methods, ({ build, chosen }) => build(kit, chosen[variant])), "all experts": ceiling.build(kit) }
+      const models = { ...Pipeline.each(methods, ({ build, chosen }) => build(kit, chosen)), "all experts": ceiling.build(kit) }
       const control = parts.control(controls.chosen[variant])
       return [variant, {
         control: Positions.positions(control, shared.texts, { task }),
@@ -79,17 +79,16 @@ export const mainJob = (options: Options) => Pipeline.make("main-job", () => {
   }
 })
 
-/** Every setting of every method on the choose split. */
+/** Every setting of every method on the choose split, with low-rank experts, whose choices full ones take over; the controls' of both kinds. */
 export const tune = (options: Options) => Pipeline.make("main-job-tune", () => {
   const size = options.small ? sizes.small : sizes.full, shared = given(options), task = taskOf(size, "choose")
-  return Object.fromEntries(variants.map((variant) => {
-    const parts = experts(shared, variant, size), kit: Kit = { variant, sizes: size, texts: shared.texts, mixture: parts.mixture }
-    const score = (model: Kit["mixture"] extends (router: never) => infer M ? M | ReturnType<typeof parts.control> : never) => Positions.positions(model as never, shared.texts, { task })
-    return [variant, {
-      control: Object.fromEntries(controls.settings.map((share) => [String(share), score(parts.control(share))])),
-      ...Pipeline.each(methods, ({ build, settings }) => Object.fromEntries(settings.map((setting) => [String(setting), score(build(kit, setting))])))
-    }]
-  }))
+  const lowRank = experts(shared, "lowRank", size), full = experts(shared, "full", size), kit: Kit = { variant: "lowRank", sizes: size, texts: shared.texts, mixture: lowRank.mixture }
+  const score = (model: Mixture | ReturnType<typeof lowRank.control> | ReturnType<typeof full.control>) => Positions.positions(model as never, shared.texts, { task })
+  const each = (control: (share: number) => unknown) => Object.fromEntries(controls.settings.map((share) => [String(share), score(control(share) as never)]))
+  return {
+    "control, low-rank": each(lowRank.control), "control, full": each(full.control),
+    ...Pipeline.each(methods, ({ build, settings }) => Object.fromEntries(settings.map((setting) => [String(setting), score(build(kit, setting))])))
+  }
 })
 
 const flags = {

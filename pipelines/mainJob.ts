@@ -31,8 +31,8 @@ export interface Method {
   /** Two or fewer; the numbers that `build` gets. */
   readonly settings: ReadonlyArray<number>
   readonly setting: string
-  /** The setting that `--tune` found best on the choose split, by variant. */
-  readonly chosen: Readonly<Record<Variant, number>>
+  /** The setting that `--tune` found best on the choose split. */
+  readonly chosen: number
   readonly build: (kit: Kit, setting: number) => Mixture
 }
 
@@ -54,31 +54,30 @@ const fitting = ({ sizes }: Kit) => ({ tokens: Math.min(sizes.fitted, prototypes
 
 const rate = { setting: "learning rate", settings: [1e-2, 3e-3] } as const
 const share = { setting: "share of the experts' rate", settings: [0.25, 0.0625] } as const
-const both = (setting: number) => ({ lowRank: setting, full: setting })
 
 export const methods: Readonly<Record<string, Method>> = {
-  "token, prob, top 1": { group: "by token", about: "linear, weight p of the chosen (Switch), load balanced", ...rate, chosen: both(1e-2), build: (kit, lr) => trained(kit, kit.mixture(Router.topK({ active: 1, weight: "prob" })), lr, even) },
-  "token, prob, top 2": { group: "by token", about: "linear, weights p of the chosen", ...rate, chosen: both(1e-2), build: (kit, lr) => trained(kit, kit.mixture(Router.topK({ active: 2, weight: "prob" })), lr, even) },
-  "token, renorm, top 2": { group: "by token", about: "linear, weights of the chosen made to add to one (Mixtral)", ...rate, chosen: both(1e-2), build: (kit, lr) => trained(kit, kit.mixture(Router.topK({ active: 2, weight: "renorm" })), lr, even) },
-  "prefix, language loss": { group: "by prefix", about: "linear on the running mean of states, trained by the text alone", ...rate, chosen: both(1e-2), build: (kit, lr) => trained(kit, kit.mixture(Router.prefix({ active: 2, weight: "renorm" })), lr) },
-  "prefix, told": { group: "by prefix", about: "linear on the running mean, told the domain", ...rate, chosen: both(1e-2), build: (kit, lr) => trained(kit, kit.mixture(Router.prefix({ active: 2, weight: "renorm" })), lr, told) },
-  "prefix MLP, told": { group: "by prefix", about: "one hidden layer on a running and two decaying means, whitened, told the domain", ...rate, chosen: both(3e-3), build: (kit, lr) => trained(kit, Prototypes.standardize(kit.mixture(Router.prefixMlp({ active: 2, weight: "renorm", normalize: "whitened" })) as never, kit.texts, fitting(kit)) as never, lr, told) },
-  "evidence MLP, told": { group: "by prefix", about: "one hidden layer on each state, whose log-odds add up, told the domain", ...rate, chosen: both(1e-2), build: (kit, lr) => trained(kit, kit.mixture({ unit: evidence, score: { by: "mlp", inner: 64 }, select: two, weight: "renorm" }), lr, told) },
-  "Nexus, told": { group: "by prefix", about: "directions generated from domain embeddings, on the running mean, told the domain", ...rate, chosen: both(3e-3), build: (kit, lr) => trained(kit, Prototypes.embed(kit.mixture(Router.nexus({ active: 2, embedding: 128, unit: mean, weight: "renorm" })) as never, kit.texts, fitting(kit)) as never, lr, told) },
-  "n-grams": { group: "by likelihood", about: "posterior of the text so far under hashed n-grams of up to 3 bytes, counted in each expert's text", setting: "temperature", settings: [2, 8], chosen: both(8), build: (kit, temperature) => counted(kit, { active: 2, temperature }) },
-  "n-grams, fading": { group: "by likelihood", about: "the same, older text counting less", setting: "decay", settings: [0.98, 0.95], chosen: both(0.98), build: (kit, decay) => counted(kit, { active: 2, temperature: 4, decay }) },
-  "n-grams, top 1": { group: "by likelihood", about: "the same, one expert", setting: "order", settings: [3, 2], chosen: both(3), build: (kit, orders) => counted(kit, { active: 1, orders }) },
-  "likelihood, ending": { group: "by likelihood", about: "all experts run on the first bytes, then the two likeliest alone", setting: "trial (tokens)", settings: [16, 48], chosen: both(48), build: (kit, trial) => kit.mixture(Router.likelihood({ active: 2, trial: Math.min(trial, kit.sizes.shape.tokens / 2) })) },
-  "centroids, whitened": { group: "from prototypes", about: "nearest centroid of the running mean", setting: "temperature", settings: [1, 16], chosen: both(16), build: (kit, temperature) => Prototypes.fit(kit.mixture(Router.prototypes({ active: 2, metric: "whitened", temperature, unit: mean, weight: "renorm" })) as never, kit.texts, fitting(kit)) as never },
-  "centroids, euclidean": { group: "from prototypes", about: "nearest centroid of the running mean", setting: "temperature", settings: [0.1, 1], chosen: both(0.1), build: (kit, temperature) => Prototypes.fit(kit.mixture(Router.prototypes({ active: 2, temperature, unit: mean, weight: "renorm" })) as never, kit.texts, fitting(kit)) as never },
-  "Arrow": { group: "from prototypes", about: "strongest direction of each expert's change, by token", setting: "temperature", settings: [1, 0.25], chosen: both(1), build: (kit, temperature) => Arrow.fit(kit.mixture(Router.arrow({ active: 2, temperature, weight: "renorm" })) as never) as never },
-  "PHATGOOSE": { group: "from prototypes", about: "gates trained after the experts, each on its own text, by token", ...rate, chosen: both(1e-2), build: (kit, lr) => Phatgoose.fit(kit.mixture(Router.phatgoose({ active: 2 })) as never, kit.texts, { steps: kit.sizes.router, learningRate: lr, ...kit.sizes.shape } as never) as never },
-  "hash": { group: "controls", about: "chance by token id", setting: "—", settings: [0], chosen: both(0), build: (kit) => kit.mixture(Router.hash({ active: 2 })) },
-  "random": { group: "controls", about: "chance by position", setting: "—", settings: [0], chosen: both(0), build: (kit) => kit.mixture(Router.random({ active: 2 })) },
-  "token, renorm + experts": { group: "jointly", about: "token, renorm, top 2, trained with its experts", ...share, chosen: both(0.25), build: (kit, part) => jointly(kit, kit.mixture(Router.topK({ active: 2, weight: "renorm" })), part, even) },
-  "prefix MLP + experts": { group: "jointly", about: "prefix MLP, told, trained with its experts", ...share, chosen: both(0.25), build: (kit, part) => jointly(kit, Prototypes.standardize(kit.mixture(Router.prefixMlp({ active: 2, weight: "renorm", normalize: "whitened" })) as never, kit.texts, fitting(kit)) as never, part, told) },
-  "n-grams + experts": { group: "jointly", about: "n-grams, its experts trained on under it", ...share, chosen: both(0.0625), build: (kit, part) => jointly(kit, counted(kit, { active: 2, temperature: 8 }), part, { trainable: "experts" }) },
-  "hash + experts": { group: "jointly", about: "hash, its experts trained on under it", ...share, chosen: both(0.25), build: (kit, part) => jointly(kit, kit.mixture(Router.hash({ active: 2 })), part, { trainable: "experts" }) }
+  "token, prob, top 1": { group: "by token", about: "linear, weight p of the chosen (Switch), load balanced", ...rate, chosen: 1e-2, build: (kit, lr) => trained(kit, kit.mixture(Router.topK({ active: 1, weight: "prob" })), lr, even) },
+  "token, prob, top 2": { group: "by token", about: "linear, weights p of the chosen", ...rate, chosen: 1e-2, build: (kit, lr) => trained(kit, kit.mixture(Router.topK({ active: 2, weight: "prob" })), lr, even) },
+  "token, renorm, top 2": { group: "by token", about: "linear, weights of the chosen made to add to one (Mixtral)", ...rate, chosen: 1e-2, build: (kit, lr) => trained(kit, kit.mixture(Router.topK({ active: 2, weight: "renorm" })), lr, even) },
+  "prefix, language loss": { group: "by prefix", about: "linear on the running mean of states, trained by the text alone", ...rate, chosen: 1e-2, build: (kit, lr) => trained(kit, kit.mixture(Router.prefix({ active: 2, weight: "renorm" })), lr) },
+  "prefix, told": { group: "by prefix", about: "linear on the running mean, told the domain", ...rate, chosen: 1e-2, build: (kit, lr) => trained(kit, kit.mixture(Router.prefix({ active: 2, weight: "renorm" })), lr, told) },
+  "prefix MLP, told": { group: "by prefix", about: "one hidden layer on a running and two decaying means, whitened, told the domain", ...rate, chosen: 1e-2, build: (kit, lr) => trained(kit, Prototypes.standardize(kit.mixture(Router.prefixMlp({ active: 2, weight: "renorm", normalize: "whitened" })) as never, kit.texts, fitting(kit)) as never, lr, told) },
+  "evidence MLP, told": { group: "by prefix", about: "one hidden layer on each state, whose log-odds add up, told the domain", ...rate, chosen: 3e-3, build: (kit, lr) => trained(kit, kit.mixture({ unit: evidence, score: { by: "mlp", inner: 64 }, select: two, weight: "renorm" }), lr, told) },
+  "Nexus, told": { group: "by prefix", about: "directions generated from domain embeddings, on the running mean, told the domain", ...rate, chosen: 1e-2, build: (kit, lr) => trained(kit, Prototypes.embed(kit.mixture(Router.nexus({ active: 2, embedding: 128, unit: mean, weight: "renorm" })) as never, kit.texts, fitting(kit)) as never, lr, told) },
+  "n-grams": { group: "by likelihood", about: "posterior of the text so far under hashed n-grams of up to 3 bytes, counted in each expert's text", setting: "temperature", settings: [2, 8], chosen: 8, build: (kit, temperature) => counted(kit, { active: 2, temperature }) },
+  "n-grams, fading": { group: "by likelihood", about: "the same, older text counting less", setting: "decay", settings: [0.98, 0.95], chosen: 0.98, build: (kit, decay) => counted(kit, { active: 2, temperature: 4, decay }) },
+  "n-grams, top 1": { group: "by likelihood", about: "the same, one expert", setting: "order", settings: [3, 2], chosen: 3, build: (kit, orders) => counted(kit, { active: 1, orders }) },
+  "likelihood, ending": { group: "by likelihood", about: "all experts run on the first bytes, then the two likeliest alone", setting: "trial (tokens)", settings: [16, 48], chosen: 48, build: (kit, trial) => kit.mixture(Router.likelihood({ active: 2, trial: Math.min(trial, kit.sizes.shape.tokens / 2) })) },
+  "centroids, whitened": { group: "from prototypes", about: "nearest centroid of the running mean", setting: "temperature", settings: [1, 16], chosen: 16, build: (kit, temperature) => Prototypes.fit(kit.mixture(Router.prototypes({ active: 2, metric: "whitened", temperature, unit: mean, weight: "renorm" })) as never, kit.texts, fitting(kit)) as never },
+  "centroids, euclidean": { group: "from prototypes", about: "nearest centroid of the running mean", setting: "temperature", settings: [0.1, 1], chosen: 1, build: (kit, temperature) => Prototypes.fit(kit.mixture(Router.prototypes({ active: 2, temperature, unit: mean, weight: "renorm" })) as never, kit.texts, fitting(kit)) as never },
+  "Arrow": { group: "from prototypes", about: "strongest direction of each expert's change, by token", setting: "temperature", settings: [1, 0.25], chosen: 1, build: (kit, temperature) => Arrow.fit(kit.mixture(Router.arrow({ active: 2, temperature, weight: "renorm" })) as never) as never },
+  "PHATGOOSE": { group: "from prototypes", about: "gates trained after the experts, each on its own text, by token", ...rate, chosen: 1e-2, build: (kit, lr) => Phatgoose.fit(kit.mixture(Router.phatgoose({ active: 2 })) as never, kit.texts, { steps: kit.sizes.router, learningRate: lr, ...kit.sizes.shape } as never) as never },
+  "hash": { group: "controls", about: "chance by token id", setting: "—", settings: [0], chosen: 0, build: (kit) => kit.mixture(Router.hash({ active: 2 })) },
+  "random": { group: "controls", about: "chance by position", setting: "—", settings: [0], chosen: 0, build: (kit) => kit.mixture(Router.random({ active: 2 })) },
+  "token, renorm + experts": { group: "jointly", about: "token, renorm, top 2, trained with its experts", ...share, chosen: 0.25, build: (kit, part) => jointly(kit, kit.mixture(Router.topK({ active: 2, weight: "renorm" })), part, even) },
+  "prefix MLP + experts": { group: "jointly", about: "prefix MLP, told, trained with its experts", ...share, chosen: 0.25, build: (kit, part) => jointly(kit, Prototypes.standardize(kit.mixture(Router.prefixMlp({ active: 2, weight: "renorm", normalize: "whitened" })) as never, kit.texts, fitting(kit)) as never, part, told) },
+  "n-grams + experts": { group: "jointly", about: "n-grams, its experts trained on under it", ...share, chosen: 0.0625, build: (kit, part) => jointly(kit, counted(kit, { active: 2, temperature: 8 }), part, { trainable: "experts" }) },
+  "hash + experts": { group: "jointly", about: "hash, its experts trained on under it", ...share, chosen: 0.25, build: (kit, part) => jointly(kit, kit.mixture(Router.hash({ active: 2 })), part, { trainable: "experts" }) }
 }
 /** Shown beside them, not entered: every expert is active for every token. */
 export const ceiling = { about: "posterior under all experts, all of them run and mixed", build: (kit: Kit): Mixture => kit.mixture(Router.likelihood({ temperature: 1 })) }

@@ -140,8 +140,7 @@ export const mainJobReport = (values: Values, out: string) => Effect.gen(functio
 })
 
 /** The settings of every method on the choose split; the best is marked. */
-export const tuning = (values: Readonly<Record<string, Readonly<Record<string, Readonly<Record<string, Scored>>>>>>) => Effect.forEach(Object.entries(values), ([variant, methods]) =>
-  Effect.forEach(Object.entries(methods), ([name, settings]) => {
-    const scored = Object.entries(settings).map(([setting, table]) => ({ setting, value: bits(Table.rows(table)) })), best = Math.min(...scored.map(({ value }) => value))
-    return Console.log(`${variant.padEnd(9)} ${name.padEnd(26)} ${scored.map(({ setting, value }) => `${setting}: ${value.toFixed(4)}${value === best ? " *" : "  "}`).join("   ")}`)
-  }), { discard: true })
+export const tuning = (values: Readonly<Record<string, Readonly<Record<string, Scored>>>>) => Effect.forEach(Object.entries(values), ([name, settings]) => {
+  const scored = Object.entries(settings).map(([setting, table]) => ({ setting, value: bits(Table.rows(table)) })), best = Math.min(...scored.map(({ value }) => value))
+  return Console.log(`${name.padEnd(26)} ${scored.map(({ setting, value }) => `${setting}: ${value.toFixed(4)}${value === best ? " *" : "  "}`).join("   ")}`)
+}, { discard: true })
