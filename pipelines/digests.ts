@@ -10,12 +10,12 @@
 import { Checkpoint, Corpus, Digest, Export, file, Key, Model, Random, type Stage, Table, Tables, Tokenizer, Weights } from "@switchyard/core"
 import * as core from "@switchyard/core"
 import * as evaluation from "@switchyard/eval"
-import { Evaluate, Patches, Report, Scores, Task, Theory } from "@switchyard/eval"
+import { Evaluate, Patches, Positions, Report, Scores, Task, Theory } from "@switchyard/eval"
 import { Device } from "@switchyard/gpu"
 import * as merging from "@switchyard/merge"
 import { Compress, Merge, Upcycle } from "@switchyard/merge"
 import * as routing from "@switchyard/routing"
-import { Adapter, Arrow, Balance, Finetune, Generation, MixLora, Newborn, Phatgoose, Prototypes, Router, Trace } from "@switchyard/routing"
+import { Adapter, Arrow, Balance, Finetune, Generation, MixLora, Newborn, Ngram, Phatgoose, Prototypes, Router, Trace } from "@switchyard/routing"
 import { Effect, Schema } from "effect"
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -117,6 +117,7 @@ const given = (folder: string): ReadonlyArray<Given> => {
     { stage: Prototypes.embed, inputs: { mixture: named("generated", Router.nexus({ active: 1, embedding: sizes.hidden, inner: 3 })), texts }, options: { tokens: 64, batch: 2, labels: { sea: 0, law: 1 } } },
     { stage: Arrow.fit, inputs: { mixture: named("arrow", Router.arrow({ active: 1 })) } },
     { stage: Phatgoose.fit, inputs: { mixture: named("phatgoose", Router.phatgoose({ active: 1 })), texts }, options: { ...training, labels: { sea: 0, law: 1 } } },
+    { stage: Ngram.fit, inputs: { mixture: named("ngram", Router.ngram({ active: 1, orders: 2, buckets: 16 })), texts }, options: { tokens: 64, window: 16, labels: { sea: 0, law: 1 } } },
     { stage: Prototypes.standardize, inputs: { mixture: whitened, texts }, options: { tokens: 64, batch: 2, labels: { sea: 0, law: 1 } } },
     { stage: Generation.answers, inputs: { model: low }, options: { prompts: ["a damp", "November"], maximum: 6, temperature: 1 } },
     { stage: Adapter.load, inputs: { base: seed }, options: { at: file(join(folder, "adapter")) }, keys: { base: "base" } },
@@ -131,6 +132,7 @@ const given = (folder: string): ReadonlyArray<Given> => {
     { stage: Trace.capture, inputs: { mixture: full, texts }, options: { split: "choose", tokens: 64, batch: 2 } },
     { stage: Export.dense, inputs: { model: seed }, options: { dtype: "BF16" } }, { stage: Export.mixture, inputs: { model: full }, options: { family: "mixtral" } },
     { stage: Evaluate.score, inputs: { model: full, texts }, options: { task } },
+    { stage: Positions.positions, inputs: { model: full, texts }, options: { task, labels: { sea: 0, law: 2 } } },
     { stage: Theory.train, inputs: {}, options: { setting: "S1", form: "mixture", activation: "cubic", gate: "softmax", experts: 3, filters: 2, seed: 0, examples: 40, steps: 4 } },
     { stage: Patches.train, inputs: {}, options: { method: "joint", patches: 6, samples: 10, seed: 0, seeds: 2, kept: 2, experts: 2, filters: 2, epochs: 3, tests: 20 } },
     { stage: Evaluate.report, inputs: { scores: { a: scores(0), b: scores(1) }, facts: { a: facts(10), b: facts(20) }, logs: { a: log }, trace }, options: { title: "Given", task, baselines: ["a"], oracle: { sea: "a", law: "b" } } }

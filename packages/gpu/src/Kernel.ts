@@ -20,6 +20,7 @@ export const updates = { dtype: "f32", access: "update" } as const
 export const readsStored = { dtype: "u32", access: "read", stored: true } as const
 export const readsIndex = { dtype: "u32", access: "read" } as const
 export const writesIndex = { dtype: "u32", access: "write" } as const
+export const updatesIndex = { dtype: "u32", access: "update" } as const
 
 export type Parameters = Readonly<Record<string, "u32" | "f32">>
 export type Values<P extends Parameters> = { readonly [K in keyof P]: number }

@@ -199,6 +199,9 @@ for (const { batch, capacity, headSize, heads, keyValueHeads, name, places, wind
 for (const [name, places, orders, buckets] of [["one token", [0], 1, 1], ["two texts, one row without a token", [0, 1, 2, 3, nowhere, 0, 1, 2], 3, 97], ["more than a workgroup", Array.from({ length: 70 }, (_, row) => row % 35), 2, 65536]] as const)
   add("ngramBuckets", name, { ids: Uint32Array.from(places, (_, row) => (row * 2654435761) >>> 24), places: Uint32Array.from(places), out: new Uint32Array(orders * places.length) }, { count: orders * places.length, rows: places.length, buckets })
 
+for (const [name, batch, places, orders] of [["one token after others", 1, [7], 3], ["pairs", 2, [3, 4, 5, 0, 1, 2], 2], ["texts that begin, that go on, and one without a token", 3, [0, 1, 2, nowhere, 9, 10, nowhere, nowhere, nowhere, nowhere, nowhere, nowhere], 4], ["more than a workgroup", 70, Array.from({ length: 140 }, (_, row) => row % 2 + row % 3), 5]] as const)
+  add("cachedNgramBuckets", name, { ids: Uint32Array.from(places, (_, row) => (row * 2654435761) >>> 24), places: Uint32Array.from(places), held: Uint32Array.from({ length: batch * (orders - 1) }, (_, at) => (at * 40503) % 251), out: new Uint32Array(orders * places.length) }, { batch, tokens: places.length / batch, orders, buckets: 97 })
+
 // positions and axes ----------------------------------------------------------------------------------------------------------------
 for (const [a, b, c, d] of [[1, 1, 1, 1], [2, 3, 5, 7], [3, 8, 2, 16], [1, 5, 9, 1]] as const) add("permute", `[${a}, ${b}, ${c}, ${d}]`, { x: normal(a * b * c * d), out: real(a * b * c * d) }, { count: a * b * c * d, b, c, d })
 for (const [rows, heads, headSize] of [[1, 1, 2], [5, 3, 8], [7, 2, 6], [4, 8, 16]] as const) for (const direction of [1, -1]) {

@@ -63,6 +63,7 @@ import { cachedSoftmax } from "./kernels/cachedSoftmax.ts"
 import { cachedMix } from "./kernels/cachedMix.ts"
 import { cachedPool } from "./kernels/cachedPool.ts"
 import { ngramBuckets } from "./kernels/ngramBuckets.ts"
+import { cachedNgramBuckets } from "./kernels/cachedNgramBuckets.ts"
 import { clipFactor } from "./kernels/clipFactor.ts"
 import { adamw } from "./kernels/adamw.ts"
 
@@ -128,7 +129,9 @@ export const kernels: ReadonlyMap<string, Kernel.Any> = new Map<string, Kernel.A
   cachedScores,
   cachedSoftmax,
   cachedMix,
-  cachedPool, ngramBuckets,
+  cachedPool,
+  ngramBuckets,
+  cachedNgramBuckets,
   clipFactor,
   adamw
 ].map((kernel: Kernel.Any) => [kernel.name, kernel]))

@@ -32,12 +32,16 @@ const models: Readonly<Record<string, Model.Model>> = {
   "low-rank experts by a pooled prefix": mixture(Router.prefix({ active: 2 }), { kind: "lowRank", rank: 2, scale: 1.5 }),
   "centroids of a fading prefix": mixture(Router.prototypes({ active: 1, unit: { of: "prefix", pool: "decay", decay: 0.7 } })),
   "one decision for all layers, by two pools": mixture({ ...Router.topK({ active: 2 }), unit: { of: "prefix", pool: "bank", decays: [1, 0.5], normalize: "rms" }, depth: { decide: "once", layer: 0 } }),
+  "evidence that adds up": mixture({ ...Router.topK({ active: 2 }), unit: { of: "prefix", pool: "evidence", decay: 0.9, temperature: 4 } }),
+  "n-grams of up to three tokens": mixture(Router.ngram({ active: 2, orders: 3, buckets: 50, decay: 0.9 })),
+  "n-grams of the last four tokens alone, in each layer": mixture({ ...Router.ngram({ active: 1, orders: 4, buckets: 50 }), unit: { of: "token" }, weight: "prob", depth: { decide: "each" } }),
+  "single tokens' evidence": mixture(Router.ngram({ active: 2, orders: 1, buckets: 300 })),
   "chance by position": mixture(Router.random({ active: 2 })),
   "a layer that is told, then a network over whitened pools": mixture(Router.once(Router.prefixMlp({ active: 1, inner: 3, normalize: "whitened" }), { layer: 1, before: [1, 0] }))
 }
 
 const split = { name: "host, split over two workers", layer: () => Device.host({ workers: 2 }) }
-const few: Readonly<Record<string, ReadonlyArray<string>>> = { software: ["low-rank experts by a pooled prefix"], [split.name]: ["dense", "two of the experts by token", "low-rank experts by a pooled prefix"] }
+const few: Readonly<Record<string, ReadonlyArray<string>>> = { software: ["low-rank experts by a pooled prefix", "n-grams of up to three tokens"], [split.name]: ["dense", "two of the experts by token", "low-rank experts by a pooled prefix", "n-grams of up to three tokens"] }
 describe.each([...devices.filter(({ name }) => name !== "plain, f64"), split])("on $name", ({ layer, name }) => {
   test.each(few[name] ?? Object.keys(models))("%s: rows of a cache are what the whole text gives", (which) => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
     const checkpoint = checkpointOf(models[which]!)
@@ -72,6 +76,13 @@ test("split over workers or not: the same bits", async () => {
   })).pipe(Effect.provide(Device.host({ workers }))))
   expect(await steps(2)).toEqual(await steps(0))
 })
+test("by n-grams, with a cache and without: the same answers, of prompts shorter and longer than an n-gram", () => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+  const checkpoint = checkpointOf(models["n-grams of up to three tokens"]!), prompts = ["a man", "t", "of two cities"], options = { maximum: 12, temperature: 1, seed: 5 }
+  const answers = (cache: boolean) => Effect.scoped(Effect.gen(function*() { return yield* Generate.answers(yield* Generation.open(checkpoint, { batch: 3, window, cache, chunk: 8 }), checkpoint.tokenizer, prompts, options) }))
+  const kept = yield* answers(true)
+  expect(kept.every(({ ids }) => ids.length > 3)).toBe(true)
+  expect(kept.map(({ ids }) => ids)).toEqual((yield* answers(false)).map(({ ids }) => ids))
+})).pipe(Effect.provide(plain))))
 test("a sampled answer of a mixture is the same alone and beside others", () => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
   const checkpoint = checkpointOf(models["low-rank experts by a pooled prefix"]!), options = { maximum: 8, temperature: 1, seed: 5 }, prompts = ["a man", "the", "of two cities"]
   const together = yield* Generate.answers(yield* Generation.open(checkpoint, { batch: 3 }), checkpoint.tokenizer, prompts, options), alone = yield* Generation.open(checkpoint)

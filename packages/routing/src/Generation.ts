@@ -1,6 +1,6 @@
 /**
  * Generation from a checkpoint, dense or mixture: gpu's generator over this model, with what its routers carry from token to token. Pools over
- * the text so far go on from a kept sum; a decision about a token is the one that the whole text would have given.
+ * the text so far go on from a kept sum, n-grams from the last ids; a decision about a token is the one that the whole text would have given.
  *
  * A router that cannot go on this way is refused by name, never run differently.
  */
@@ -31,11 +31,23 @@ export const carried = (router: Router.Router, experts: number, at = "router"): 
   if (router.score.by === "likelihood" && Router.scored(router, experts)) {
     return yield* new Router.RouterError({ at: `${at}.score`, problem: "scores by likelihood run every expert on the whole text, of which no state is kept", remedy: "Generate with { cache: false }." })
   }
-  if (router.score.by === "ngram") {
-    return yield* new Router.RouterError({ at: `${at}.score`, problem: "an n-gram needs the tokens before it, which a cache does not keep", remedy: "Generate with { cache: false }." })
-  }
   return isolated
 })
+
+/** What routers carry from token to token, each tensor made when it is first asked for: sums of pools, and the last ids of each text. */
+const state = (batch: number): Required<Pick<LanguageModel.Pass, "pools" | "held">> & { readonly kept: ReadonlyMap<string, Tensor.Tensor> } => {
+  const kept = new Map<string, Tensor.Tensor>()
+  const once = (key: string, make: () => Tensor.Tensor): Tensor.Tensor => {
+    const tensor = kept.get(key) ?? make()
+    kept.set(key, tensor)
+    return tensor
+  }
+  return {
+    kept,
+    pools: (layer, decay, columns) => once(`pool ${layer} ${decay} ${columns}`, () => Tensor.kept([2, batch, columns], { label: `cache.${layer}.pool` })),
+    held: (layer, count) => once(`held ${layer} ${count}`, () => Tensor.kept([batch, count], { dtype: "u32", label: `cache.${layer}.ids` }))
+  }
+}
 
 /** A generator over a model on an arena, for as long as the scope lasts. Fails: `RouterError` where the router cannot go on from a cache, or lets the other rows in. */
 export const make = (arena: Device.Arena, self: LanguageModel.LanguageModel, options: { readonly replicas?: number } & Omit<Options, "router"> = {}): Effect.Effect<Generator.Generator, Router.RouterError | Device.Failure, Scope.Scope> => Effect.gen(function*() {
@@ -48,17 +60,10 @@ export const make = (arena: Device.Arena, self: LanguageModel.LanguageModel, opt
     return yield* Generator.recomputing(arena, { ...options, batch, window, forward: (ids, last) => LanguageModel.head(self, Op.gatherRows(LanguageModel.states(whole, ids).states, last)) })
   }
   if (router !== undefined && form.kind === "mixture") yield* carried(router, form.experts, "the model's router")
-  const pools = new Map<string, Tensor.Tensor>()
-  const poolOf = (layer: number, decay: number, columns: number): Tensor.Tensor => {
-    const key = `${layer} ${decay} ${columns}`, before = pools.get(key)
-    if (before !== undefined) return before
-    const made = Tensor.kept([2, batch, columns], { label: `cache.${layer}.pool` })
-    pools.set(key, made)
-    return made
-  }
-  yield* Effect.addFinalizer(() => Effect.ignore(arena.free([...pools.values()])))
+  const { held, kept, pools } = state(batch)
+  yield* Effect.addFinalizer(() => Effect.ignore(arena.free([...kept.values()])))
   return yield* Generator.make(arena, {
-    states: (ids, chunk) => LanguageModel.states(self, ids, { chunk, pools: poolOf }).states,
+    states: (ids, chunk) => LanguageModel.states(self, ids, { chunk, pools, held }).states,
     head: (x) => LanguageModel.head(self, x)
   }, { ...options, cache: KeyValueCache.make(self.model, { batch, capacity: window }) })
 })
@@ -116,12 +121,8 @@ const AnswerOptions = Schema.Struct({
 const answerCost = (model: Model.Model, { batch, maximum, prompts, window = Math.min(model.contextLength, 2048) }: typeof AnswerOptions.Type) => Effect.gen(function*() {
   const rows = Math.min(batch, prompts.length), self = yield* LanguageModel.make(model, { batch: rows, tokens: window }), cache = KeyValueCache.make(model, { batch: rows, capacity: window })
   const index = (label: string) => Tensor.kept([rows], { dtype: "u32", label }), chunk = { cache, tokens: 1, positions: index("positions"), places: index("places"), fresh: false }
-  const pools = new Map<string, Tensor.Tensor>(), poolOf = (layer: number, decay: number) => {
-    const key = `${layer} ${decay}`, made = pools.get(key) ?? Tensor.kept([2, rows, model.hidden])
-    pools.set(key, made)
-    return made
-  }
-  const counted = yield* Device.planned(Recording.record(() => Op.keep(LanguageModel.head(self, LanguageModel.states(self, index("ids"), { chunk, pools: poolOf }).states))))
+  const { held, pools } = state(rows)
+  const counted = yield* Device.planned(Recording.record(() => Op.keep(LanguageModel.head(self, LanguageModel.states(self, index("ids"), { chunk, pools, held }).states))))
   return { flops: counted.flops * maximum * Math.ceil(prompts.length / rows), deviceBytes: counted.deviceBytes, largestBuffer: counted.largestBuffer }
 })
 

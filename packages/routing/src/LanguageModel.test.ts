@@ -83,7 +83,7 @@ describe("what a model computes", () => {
     expect(apart(await logitsOf(base, { adapter: lowRank, weights: Weights.rename(weights, names) }), await logitsOf(model, { router: Router.fixed([1]) }))).toBeLessThan(1e-12)
   })
   test("causality: under every router, later tokens and other sequences change nothing earlier", async () => {
-    for (const router of [Router.topK({ active: 2 }), Router.prefix({ active: 1, decay: 0.5 }), Router.prefixMlp({ active: 1, inner: 4, normalize: "whitened" }), Router.hash({ active: 1 }), Router.random({ active: 2 }), Router.phatgoose({ active: 1 }), Router.once(Router.prefixMlp({ active: 2, inner: 4 }), { layer: 1, before: [2] }), Router.prototypes({ active: 2, metric: "whitened" }), Router.likelihood({ decay: 0.9 }), Router.likelihood({ active: 1, trial: 2 })]) {
+    for (const router of [Router.topK({ active: 2 }), Router.prefix({ active: 1, decay: 0.5 }), Router.prefixMlp({ active: 1, inner: 4, normalize: "whitened" }), Router.ngram({ active: 2, orders: 2, buckets: 31 }), { ...Router.topK({ active: 2 }), unit: { of: "prefix", pool: "evidence", decay: 0.9, temperature: 2 } } as const, Router.hash({ active: 1 }), Router.random({ active: 2 }), Router.phatgoose({ active: 1 }), Router.once(Router.prefixMlp({ active: 2, inner: 4 }), { layer: 1, before: [2] }), Router.prototypes({ active: 2, metric: "whitened" }), Router.likelihood({ decay: 0.9 }), Router.likelihood({ active: 1, trial: 2 })]) {
       const model = mixture(router, lowRank), changed = text.map((id, row) => row >= 3 ? (id + 5) % base.vocabulary : id)
       expect((await logitsOf(model, { ids: changed })).slice(0, 3 * base.vocabulary)).toEqual((await logitsOf(model)).slice(0, 3 * base.vocabulary))
     }
@@ -118,8 +118,10 @@ describe("deciding once", () => {
     expect(await failure(LanguageModel.make(model, { batch, tokens, router: once(0) }))).toMatchObject({ at: "the router given.depth", problem: expect.stringMatching(/layer 0 decides, only 1 has/) })
     expect((await Effect.runPromise(LanguageModel.make(model, { batch, tokens, router: Router.fixed([1]) }))).router).toEqual(Router.fixed([1]))
   })
-  test("detached: the same logits, whose gradient stops before what the router read", async () => {
-    const model = mixture(Router.prefixMlp({ active: 2, inner: 4 })), expert = "layers.0.experts.gate", own = "layers.1.router.inner.weight"
+  test.each<[string, Router.Router]>([
+    ["pools", Router.prefixMlp({ active: 2, inner: 4 })], ["evidence that adds up", { ...Router.prefixMlp({ active: 2, inner: 4 }), unit: { of: "prefix", pool: "evidence", decay: 0.8, temperature: 3, normalize: "rms" } }]
+  ])("detached: the same logits, whose gradient stops before what the router read: %s", async (_, router) => {
+    const model = mixture(router), expert = "layers.0.experts.gate", own = "layers.1.router.inner.weight"
     const found = await run(model, (self) => {
       const decision = LanguageModel.forward(self, ids).decisions[1]!, detached = LanguageModel.detached(self, decision), gradient = (logits: Tensor.Tensor, name: string) => Gradient.of(Op.sumAll(Op.multiply(logits, logits)), [self.parameters.get(name)!])[0]!
       expect(() => gradient(detached, expert)).toThrow(/does not depend on layers\.0\.experts\.gate/)

@@ -9,7 +9,7 @@ import type { Decision } from "./Decision.ts"
 import * as Expert from "./Expert.ts"
 import { likelihoods, type Part } from "./likelihoods.ts"
 import * as Mixture from "./Mixture.ts"
-import { pool } from "./pool.ts"
+import { addUp, pool } from "./pool.ts"
 import { belonging, route, type RouteOptions, told } from "./route.ts"
 import * as Router from "./Router.ts"
 import { score } from "./score.ts"
@@ -141,18 +141,22 @@ const isStack = (name: string): boolean => name.includes(".experts.")
 /** What a forward pass records: logits [rows, vocabulary], and one decision per layer of a mixture. */
 export interface Forward { readonly logits: Tensor.Tensor; readonly decisions: ReadonlyArray<Decision> }
 
-/** Options of a pass: `tap` sees the decoder's named points; with a `chunk` the rows go on from a cache, and the router's pools from `pools`: the state [2, batch, hidden] of a layer's pool. */
+/**
+ * Options of a pass: `tap` sees the decoder's named points; with a `chunk` the rows go on from a cache, and the router from `pools`, the state [2, batch, columns] of a
+ * layer's pool, and `held`, the last ids of each text, u32 [batch, count].
+ */
 export interface Pass {
   readonly tap?: Decoder.Tap | undefined
   readonly chunk?: KeyValueCache.Chunk | undefined
   readonly pools?: ((layer: number, decay: number, columns: number) => Tensor.Tensor) | undefined
+  readonly held?: ((layer: number, count: number) => Tensor.Tensor) | undefined
   /** u32 [rows], the expert that each row belongs to: it alone runs, where the router decides as far open as the sigmoid of its gate, a row of the router's `gates`, says. */
   readonly gated?: Tensor.Tensor | undefined
 }
 
 /** Records a pass up to the final norm: states [rows, hidden] in place of logits. Shapes: ids u32 [rows]. */
 export const states = (self: LanguageModel, ids: Tensor.Tensor, options: Pass = {}): { readonly states: Tensor.Tensor; readonly decisions: ReadonlyArray<Decision> } => {
-  const { decoder, model, parameters, router } = self, { chunk, pools } = options, form = model.feedForward
+  const { decoder, model, parameters, router } = self, { chunk, held, pools } = options, form = model.feedForward
   const size = chunk === undefined ? { batch: self.batch, tokens: self.tokens } : { batch: chunk.cache.batch, tokens: chunk.tokens, chunk }
   if (form.kind === "dense" || router === undefined) return { states: Decoder.states(decoder, ids, { ...size, adapters: adaptersOf(self), tap: options.tap }), decisions: [] }
   const beside = (x: Tensor.Tensor, layer: number, output: Tensor.Tensor): Tensor.Tensor => {
@@ -183,13 +187,15 @@ export const states = (self: LanguageModel, ids: Tensor.Tensor, options: Pass = 
       decisions.push(decision)
       return Mixture.mix(x, decision, experts, { opening: opening(x, layer, options.gated) })
     }
-    const carried = chunk === undefined || pools === undefined ? undefined : { places: chunk.places, state: (decay: number, columns: number) => pools(layer, decay, columns) }
+    const carried = chunk === undefined || pools === undefined ? undefined : { places: chunk.places, state: (decay: number, columns: number) => pools(layer, decay, columns), held: (count: number) => held?.(layer, count) ?? missing("held: the last ids of each text") }
     const decision = decide(x, router, decisions, { batch: size.batch, tokens: size.tokens, layer, experts: form.experts, tensors, ids, positions, carried, ...scores === undefined ? {} : { scores } })
     decisions.push(decision)
     return Mixture.mix(x, decision, experts)
   }, options.tap)
   return { states: normed, decisions }
 }
+
+const missing = (what: string): never => { throw new Error(`LanguageModel.states: the router goes on from a cache, and needs ${what}`) }
 
 /** Logits of states. Shapes: x [rows, hidden] → [rows, vocabulary]. */
 export const head = (self: LanguageModel, x: Tensor.Tensor): Tensor.Tensor => Decoder.head(self.decoder, x, self.router === undefined ? adaptersOf(self) : undefined)
@@ -216,7 +222,9 @@ const decide = (x: Tensor.Tensor, router: Router.Router, before: ReadonlyArray<D
  */
 export const detached = (self: LanguageModel, { features, layer, logits }: Decision): Tensor.Tensor => {
   const { router } = self
-  return features === undefined || router === undefined || router.score.by === "likelihood" || router.score.by === "lookup" || router.score.by === "ngram" ? logits : score(Op.stopGradient(features), router.score, routerTensors(self, layer))
+  if (features === undefined || router === undefined || router.score.by === "likelihood" || router.score.by === "lookup" || router.score.by === "ngram") return logits
+  const each = score(Op.stopGradient(features), router.score, routerTensors(self, layer)) // [rows, experts]
+  return router.unit.of === "prefix" && router.unit.pool === "evidence" ? addUp(each, router.unit, self) : each
 }
 const adaptersOf = ({ adapter, parameters }: LanguageModel): Decoder.Adapters => (name) => {
   const a = parameters.get(`${name}.a`), b = parameters.get(`${name}.b`)

@@ -78,7 +78,7 @@ const naive = (router: Router.Router, numbers: Numbers, experts = count) => naiv
 
 const routers: ReadonlyArray<Router.Router> = [
   Router.topK({ active: 1, weight: "prob" }), Router.topK({ active: 2 }), Router.topK({ active: 3, weight: "renorm" }), Router.all(), Router.fixed([3, 0]), Router.shared({ shared: [1], active: 2 }),
-  Router.prefix({ active: 2 }), Router.prefix({ active: 2, decay: 0.8 }), Router.prefixMlp({ active: 2, inner: 3, decays: [1, 0.5] }), Router.prefixMlp({ active: 1, inner: 3, decays: [0.8], normalize: "whitened", weight: "prob" }), Router.prototypes({ active: 2, temperature: 3 }), Router.prototypes({ active: 2, metric: "whitened", temperature: 3 }), Router.prototypes({ active: 2, metric: "cosine", temperature: 0.5 }),
+  Router.prefix({ active: 2 }), Router.prefix({ active: 2, decay: 0.8 }), Router.prefixMlp({ active: 2, inner: 3, decays: [1, 0.5] }), Router.prefixMlp({ active: 1, inner: 3, decays: [0.8], normalize: "whitened", weight: "prob" }), { ...Router.topK({ active: 2 }), unit: { of: "prefix", pool: "evidence", decay: 0.8, temperature: 2, normalize: "rms" } }, Router.prototypes({ active: 2, temperature: 3 }), Router.prototypes({ active: 2, metric: "whitened", temperature: 3 }), Router.prototypes({ active: 2, metric: "cosine", temperature: 0.5 }),
   Router.arrow({ active: 2, temperature: 2 }), Router.phatgoose({ active: 2, weight: "prob" }), Router.nexus({ active: 2, embedding: 3, inner: 4, weight: "prob" }),
   Router.sigmoid({ active: 2, groups: { count: 2, keep: 1, by: "top2sum" }, scale: 2.5 }), { ...Router.sigmoid({ active: 1, weight: "prob" }) }
 ]

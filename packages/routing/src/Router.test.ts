@@ -16,8 +16,8 @@ const select = fc.letrec<{ select: Router.Select }>((tie) => ({
     fc.record({ union: fc.array(tie("select"), { minLength: 1, maxLength: 3 }) }))
 })).select
 const router: fc.Arbitrary<Router.Router> = fc.record({
-  unit: fc.oneof(fc.constant({ of: "token" } as const), fc.constant({ of: "prefix", pool: "mean" } as const), fc.record({ of: fc.constant("prefix" as const), pool: fc.constant("decay" as const), decay: fc.constant(0.5) }), fc.record({ of: fc.constant("prefix" as const), pool: fc.constant("bank" as const), decays: fc.constant([1, 0.5]), normalize: fc.constantFrom("rms" as const, "whitened" as const) }, { requiredKeys: ["of", "pool", "decays"] })),
-  score: fc.oneof(fc.constant({ by: "linear" } as const), fc.constantFrom({ by: "mlp", inner: 3 } as const, { by: "magnitude", temperature: 2 } as const, { by: "standardized" } as const, { by: "generated", embedding: 4, inner: 3 } as const, { by: "lookup", key: "token" } as const), fc.record({ by: fc.constant("distance" as const), metric: fc.constantFrom("euclidean", "whitened", "cosine"), temperature: fc.constant(2) }), fc.constant({ by: "likelihood", decay: 1, temperature: 1 } as const)),
+  unit: fc.oneof(fc.constant({ of: "token" } as const), fc.constant({ of: "prefix", pool: "mean" } as const), fc.record({ of: fc.constant("prefix" as const), pool: fc.constant("decay" as const), decay: fc.constant(0.5) }), fc.record({ of: fc.constant("prefix" as const), pool: fc.constant("evidence" as const), decay: fc.constantFrom(0.5, 1), temperature: fc.constant(2), normalize: fc.constant("rms" as const) }, { requiredKeys: ["of", "pool", "decay", "temperature"] }), fc.record({ of: fc.constant("prefix" as const), pool: fc.constant("bank" as const), decays: fc.constant([1, 0.5]), normalize: fc.constantFrom("rms" as const, "whitened" as const) }, { requiredKeys: ["of", "pool", "decays"] })),
+  score: fc.oneof(fc.constant({ by: "linear" } as const), fc.constantFrom({ by: "mlp", inner: 3 } as const, { by: "magnitude", temperature: 2 } as const, { by: "standardized" } as const, { by: "generated", embedding: 4, inner: 3 } as const, { by: "lookup", key: "token" } as const, { by: "ngram", orders: 2, buckets: 64 } as const), fc.record({ by: fc.constant("distance" as const), metric: fc.constantFrom("euclidean", "whitened", "cosine"), temperature: fc.constant(2) }), fc.constant({ by: "likelihood", decay: 1, temperature: 1 } as const)),
   select, weight: fc.constantFrom("prob", "renorm", "softmaxKept"),
   depth: fc.constantFrom({ decide: "each" as const }, { decide: "once" as const, layer: 0 }, { decide: "once" as const, layer: 2, before: { experts: [0, 3], weights: [0.5, 0.5] } }),
   activation: fc.constantFrom("softmax" as const, "sigmoid" as const), correction: fc.constant(true as const), groups: fc.constant({ count: 2, keep: 1, by: "max" as const }), scale: fc.constant(2.5),
@@ -52,7 +52,7 @@ describe("Router as data", () => {
 describe("what is inferred", () => {
   test("active experts", () => {
     expect(Object.entries(routers).map(([name, { router }]) => [name, Router.active(router, 8)])).toEqual([
-      ["mixtral", 2], ["switch", 1], ["gshard", 2], ["switchCapacity", 1], ["gshardCapacity", 2], ["deepSeekMoE", 3], ["deepSeekV3", 2], ["deepSeekV2", 2], ["gptOss", 2], ["soft", 8], ["xMoE", 1], ["moirai", 2], ["prefixPrototypes", 2], ["arrow", 2], ["phatgoose", 2], ["nexus", 1], ["hash", 1], ["random", 2], ["prefix", 2], ["prefixMlp", 2], ["branchTrainMerge", 8], ["trial", 2]
+      ["mixtral", 2], ["switch", 1], ["gshard", 2], ["switchCapacity", 1], ["gshardCapacity", 2], ["deepSeekMoE", 3], ["deepSeekV3", 2], ["deepSeekV2", 2], ["gptOss", 2], ["soft", 8], ["xMoE", 1], ["moirai", 2], ["prefixPrototypes", 2], ["arrow", 2], ["phatgoose", 2], ["nexus", 1], ["hash", 1], ["random", 2], ["prefix", 2], ["prefixMlp", 2], ["evidence", 2], ["evidenceMlp", 1], ["ngram", 2], ["bigram", 1], ["branchTrainMerge", 8], ["trial", 2]
     ])
     expect(Router.active({ ...Router.all(), select: { union: [{ fixed: [1] }, { keep: "all" }] } }, 8)).toBe(8)
     expect(Router.active({ ...Router.all(), select: { union: [{ keep: "top", active: 2 }, { union: [{ fixed: [1] }, { fixed: [1, 3] }] }] } }, 8)).toBe(4)
@@ -64,7 +64,8 @@ describe("what is inferred", () => {
     const experts: "prefix" = Router.scope(Router.likelihood())
     const pooled: "prefix" = Router.scope(Router.prototypes({ active: 1, unit: { of: "prefix", pool: "mean" } }))
     const near: "token" = Router.scope(Router.prototypes({ active: 1 }))
-    expect([token, prefix, experts, pooled, near]).toEqual(["token", "prefix", "prefix", "prefix", "token"])
+    const grams: "prefix" = Router.scope(Router.ngram({ active: 1 })), few: "prefix" = Router.scope({ ...Router.ngram({ active: 1 }), unit: { of: "token" } }) // the tokens before it too
+    expect([token, prefix, experts, pooled, near, grams, few]).toEqual(["token", "prefix", "prefix", "prefix", "token", "prefix", "prefix"])
     // a router not known literally may be of any scope that its parts allow
     const unknown: Router.ScopeOf<Router.Router> = "batch", unlimited: Router.ScopeOf<Router.Unlimited> = "prefix"
     // @ts-expect-error the widest of them, not the narrowest
@@ -135,6 +136,26 @@ describe("what is inferred", () => {
     expect(Router.tensors(Router.hash({ active: 1 }), { experts: 4, hidden: 8, vocabulary: 260 })).toEqual({ table: [4, 260] })
     expect(() => Router.tensors(Router.random({ active: 1 }), { experts: 4, hidden: 8 })).toThrow(/needs the model's contextLength/)
     expect((await failure(Router.check({ ...Router.hash({ active: 1 }), unit: { of: "prefix", pool: "mean" } }, 4))).at).toBe("router.unit")
+  })
+  test("n-grams: their table, what a preset says, no gradient, and what cannot be", async () => {
+    const router = Router.ngram({ active: 2 })
+    expect(router).toEqual({ unit: { of: "prefix", pool: "evidence", decay: 1, temperature: 2 }, score: { by: "ngram", orders: 3, buckets: 16384 }, select: { keep: "top", active: 2 }, weight: "renorm", depth: { decide: "once", layer: 0 } })
+    expect(Router.tensors(router, { experts: 4, hidden: 8 })).toEqual({ table: [4, 3 * 16384] })
+    expect([Router.gradient(router, 4), Router.sumsToOne(router, 4), Router.width(router.unit, 8), Router.perExpert("table"), Router.deciding(router, 3)]).toEqual(["none", true, 8, true, [0]])
+    expect(await Effect.runPromise(Router.check({ ...router, unit: { of: "token" } }, 4))).toBeDefined()
+    const refused = async (change: Partial<Router.Router>) => (await failure(Router.check({ ...router, ...change }, 4))).message
+    for (const unit of [{ of: "prefix", pool: "mean" }, { of: "prefix", pool: "decay", decay: 0.5 }, { of: "prefix", pool: "bank", decays: [1] }] as const) expect(await refused({ unit })).toMatch(/^router\.unit: n-grams are of ids, of which there is no mean/)
+    expect(await refused({ unit: { ...router.unit, normalize: "rms" } })).toMatch(/^router\.unit: .*not normalised/)
+    expect(await refused({ score: { by: "ngram", orders: 1, buckets: 2 ** 24 + 1 } })).toMatch(/^router\.score: 16777217 buckets/)
+    expect(await refused({ score: { by: "ngram", orders: 256, buckets: 2 ** 24 } })).toMatch(/32 bits/)
+    expect((await failure(Router.decode({ ...router, score: { by: "ngram", orders: 0, buckets: 4 } }))).message).toMatch(/\["score"\]\["orders"\]/)
+  })
+  test("evidence adds up scores of states, not what is looked up or added up already", async () => {
+    const evidence = { of: "prefix", pool: "evidence", decay: 0.9, temperature: 2 } as const
+    expect([Router.decays(evidence), Router.width(evidence, 8), Router.tensors({ ...Router.topK({ active: 1 }), unit: { ...evidence, normalize: "whitened" } }, { experts: 4, hidden: 8 })]).toEqual([[], 8, { weight: [4, 8], "pool.mean": [8], "pool.deviation": [8] }])
+    expect((await failure(Router.check({ ...Router.likelihood(), unit: evidence }, 4))).message).toMatch(/likelihoods add up over the text already/)
+    expect((await failure(Router.check({ ...Router.hash({ active: 1 }), unit: evidence }, 4))).at).toBe("router.unit")
+    for (const wrong of [{ decay: 0 }, { decay: 1.5 }, { temperature: 0 }]) expect((await failure(Router.decode({ ...Router.topK({ active: 1 }), unit: { ...evidence, ...wrong } }))).message).toContain(Object.keys(wrong)[0])
   })
   test("deciding once: which layers decide, how many experts each visits, and what is refused", async () => {
     const once = Router.once(Router.prefixMlp({ active: 2 }), { layer: 2, before: [0, 1, 3] })

@@ -26,7 +26,8 @@ export const Unit = Schema.Union([
 ])
 /**
  * How well an expert suits: a learned direction, one hidden layer, nearness to a centroid, the length of the state along a direction of either sign, a gate
- * compared after both are standardized, a direction generated from what describes the expert's domain, a table by token or position, or how well the expert alone
+ * compared after both are standardized, a direction generated from what describes the expert's domain, what the n-grams of up to `orders` tokens that end here say (hashed into `buckets` of each
+ * order), a table by token or position, or how well the expert alone
  * predicted the text so far (of its first `trial` tokens only, where that is given).
  */
 export const Score = Schema.Union([
@@ -170,7 +171,7 @@ export const once = <const R extends Router>(router: R, options: { readonly laye
 // ---- what follows from the data
 /** What a decision about a token reads besides that token, from least to most. */
 export type Scope = "token" | "prefix" | "sequence" | "batch"
-type Reads<T> = T extends { readonly of: "prefix" } | { readonly by: "likelihood" } ? "prefix" : "token"
+type Reads<T> = T extends { readonly of: "prefix" } | { readonly by: "likelihood" | "ngram" } ? "prefix" : "token"
 type Widest<S extends Scope> = "batch" extends S ? "batch" : "sequence" extends S ? "sequence" : "prefix" extends S ? "prefix" : "token"
 type Shares<R extends Router> = "capacity" extends keyof R ? WindowOf<R["capacity"]> : "token"
 type WindowOf<C> = C extends { readonly scope: infer S extends Scope } ? S : "token"
@@ -178,7 +179,7 @@ type WindowOf<C> = C extends { readonly scope: infer S extends Scope } ? S : "to
 export type ScopeOf<R extends Router> = Widest<Reads<R["unit"]> | Reads<R["score"]> | Shares<R>>
 /** The scope inferred from the description. */
 export const scope = <const R extends Router>(router: R): Router extends R ? Scope : ScopeOf<R> =>
-  (router.capacity?.scope ?? (router.unit.of === "prefix" || router.score.by === "likelihood" ? "prefix" : "token")) as Router extends R ? Scope : ScopeOf<R>
+  (router.capacity?.scope ?? (router.unit.of === "prefix" || router.score.by === "likelihood" || router.score.by === "ngram" ? "prefix" : "token")) as Router extends R ? Scope : ScopeOf<R>
 /** The router's type, if it is known that no decision reads another sequence of the batch nor a later token or how many there are; `never` otherwise. */
 export type Isolated<R extends Router> = ScopeOf<R> extends "token" | "prefix" ? R : never
 /** Any router without a capacity: what `isolated` makes of one read from JSON. */
@@ -287,10 +288,28 @@ const depthRefusal = (depth: Depth | undefined, experts: number, at: string): Ro
   return refusal({ fixed: before.experts }, experts, `${at}.before`) ?? (before.weights.length === before.experts.length ? undefined
     : new RouterError({ at: `${at}.before.weights`, problem: `${before.weights.length} weights for ${before.experts.length} experts`, remedy: "Give each expert its weight." }))
 }
+/** The bits that an n-gram's bucket is made of. */
+const hashed = 2 ** 24
+/** Scores that read ids or run experts have no states to pool, and what is added up already is not added up again. */
+const unitRefusal = ({ score, unit }: Router, at: string): RouterError | undefined => {
+  const refuse = (problem: string, remedy: string) => new RouterError({ at, problem, remedy })
+  if (unit.of === "token") return undefined
+  if (score.by === "lookup") return refuse("a table is looked up by one token, not by the text so far", 'Give unit: { of: "token" }.')
+  if (score.by === "likelihood") return unit.pool === "evidence" ? refuse("likelihoods add up over the text already", 'Give unit: { of: "token" }.') : undefined
+  if (score.by !== "ngram") return undefined
+  if (unit.pool !== "evidence") return refuse("n-grams are of ids, of which there is no mean", 'Give unit: { of: "prefix", pool: "evidence", … }, whose scores add up, or { of: "token" }.')
+  return unit.normalize === undefined ? undefined : refuse("n-grams are of ids, which are not normalised", "Leave normalize out.")
+}
+const scoreRefusal = ({ score }: Router, at: string): RouterError | undefined => {
+  if (score.by !== "ngram") return undefined
+  const refuse = (problem: string, remedy: string) => new RouterError({ at, problem, remedy })
+  return score.buckets > hashed ? refuse(`${score.buckets} buckets, of which a hash reaches ${hashed}`, `Give at most ${hashed}.`)
+    : score.orders * score.buckets >= 0xffffffff ? refuse(`${score.orders} orders of ${score.buckets} buckets have no numbers of 32 bits`, "Give fewer orders, or fewer buckets.") : undefined
+}
 /** The router, if it can choose among this many experts. Fails: `RouterError` when it wants more experts than there are, or one that is not there. */
 export const check = <R extends Router>(router: R, experts: number, at = "router"): Effect.Effect<R, RouterError> => {
   const wanted = active(router, experts)
-  const error = refusal(router.select, experts, `${at}.select`) ?? (router.score.by === "lookup" && router.unit.of !== "token" ? new RouterError({ at: `${at}.unit`, problem: "a table is looked up by one token, not by the text so far", remedy: 'Give unit: { of: "token" }.' }) : undefined) ?? depthRefusal(router.depth, experts, `${at}.depth`) ?? groupsRefusal(router.groups, kept(router.select, experts).top, experts, `${at}.groups`) ?? (wanted <= experts ? undefined
+  const error = refusal(router.select, experts, `${at}.select`) ?? unitRefusal(router, `${at}.unit`) ?? scoreRefusal(router, `${at}.score`) ?? depthRefusal(router.depth, experts, `${at}.depth`) ?? groupsRefusal(router.groups, kept(router.select, experts).top, experts, `${at}.groups`) ?? (wanted <= experts ? undefined
     : new RouterError({ at: `${at}.select`, problem: `${wanted} active experts of ${experts}`, remedy: `Choose at most ${experts} active experts.` }))
   return error === undefined ? Effect.succeed(router) : Effect.fail(error)
 }

@@ -15,7 +15,7 @@ const scoring = (router: Router.Router, sizes: Router.Sizes): number => {
   const tensors = Router.tensors(router, sizes), all = Object.values(tensors).reduce((sum, shape) => sum + size(shape), 0)
   if (!Router.scored(router, sizes.experts)) return 0
   switch (router.score.by) {
-    case "ngram": return sizes.experts * router.score.orders // one column of the table for each order
+    case "ngram": return sizes.experts * router.score.orders + (router.correction === true ? sizes.experts : 0) // one column of the table for each order
     case "lookup": return sizes.experts + (router.correction === true ? sizes.experts : 0) // one column of the table
     case "generated": return all + sizes.experts * Router.width(router.unit, sizes.hidden) - ["embeddings", "embeddings.mean", "inner.gate", "inner.up", "column"].reduce((sum, name) => sum + size(tensors[name]!), 0)
     default: return all

@@ -13,8 +13,11 @@ import * as Router from "./Router.ts"
 /** Keeps a state of zeros from being divided by zero. */
 const epsilon = 1e-6
 
-/** Pools that go on from a kept state in place of beginning with the rows at hand: where each row stands (u32 [rows]) and the state [2, batch, columns] of a pool. */
-export interface Carried { readonly places: Tensor.Tensor; readonly state: (decay: number, columns: number) => Tensor.Tensor }
+/**
+ * Pools that go on from a kept state in place of beginning with the rows at hand: where each row stands (u32 [rows]), the state [2, batch, columns] of a pool, and the
+ * last `count` ids of each text, u32 [batch, count].
+ */
+export interface Carried { readonly places: Tensor.Tensor; readonly state: (decay: number, columns: number) => Tensor.Tensor; readonly held: (count: number) => Tensor.Tensor }
 
 export const pool = (x: Tensor.Tensor, unit: Router.Unit, size: { readonly batch: number; readonly tokens: number; readonly carried?: Carried | undefined }, tensors: Readonly<Record<string, Tensor.Tensor>> = {}): Tensor.Tensor => {
   if (unit.of === "token") return x

@@ -81,7 +81,7 @@ describe("laws", () => {
     { union: [{ fixed: [5] }, { keep: "top", active: 2 }] }, { union: [{ keep: "top", active: 2 }, { fixed: [2, 0] }] }, { union: [{ fixed: [3] }, { keep: "all" }] }
   ]
   const any = fc.record({
-    unit: fc.constantFrom<Router.Unit>({ of: "token" }, { of: "prefix", pool: "mean" }, { of: "prefix", pool: "decay", decay: 0.7 }, { of: "prefix", pool: "bank", decays: [1, 0.5], normalize: "rms" }, { of: "prefix", pool: "bank", decays: [0.9, 1, 0.2], normalize: "whitened" }),
+    unit: fc.constantFrom<Router.Unit>({ of: "token" }, { of: "prefix", pool: "mean" }, { of: "prefix", pool: "decay", decay: 0.7 }, { of: "prefix", pool: "evidence", decay: 0.8, temperature: 4 }, { of: "prefix", pool: "evidence", decay: 1, temperature: 9, normalize: "whitened" }, { of: "prefix", pool: "bank", decays: [1, 0.5], normalize: "rms" }, { of: "prefix", pool: "bank", decays: [0.9, 1, 0.2], normalize: "whitened" }),
     score: fc.constantFrom<Router.Score>({ by: "linear" }, { by: "mlp", inner: 5 }, { by: "magnitude", temperature: 2 }, { by: "standardized" }, { by: "generated", embedding: 4, inner: 3 }, { by: "distance", metric: "euclidean", temperature: 5 }, { by: "distance", metric: "whitened", temperature: 5 }, { by: "distance", metric: "cosine", temperature: 0.2 }),
     select: fc.constantFrom(...selections), weight: fc.constantFrom<Router.Weight>("prob", "renorm", "softmaxKept"),
     activation: fc.constantFrom("softmax" as const, "sigmoid" as const), correction: fc.constant(true as const), scale: fc.constantFrom(0.5, 2.5),

@@ -93,11 +93,12 @@ const lookup = (key: "token" | "position", { ids, positions, tensors: { table } 
 }
 
 /** What each row's n-grams say for each expert, all orders together. Shapes: table [experts, orders · buckets], ids and positions u32 [rows] → [rows, experts]. */
-const ngrams = ({ buckets, orders }: Extract<Router.Score, { readonly by: "ngram" }>, { ids, positions, tensors: { table } }: RouteOptions): Tensor.Tensor => {
+const ngrams = ({ buckets, orders }: Extract<Router.Score, { readonly by: "ngram" }>, { carried, ids, positions, tensors: { table } }: RouteOptions): Tensor.Tensor => {
   if (table === undefined || ids === undefined || positions === undefined) throw new Error("route: a router by n-grams needs the tensor table, and each row's ids and positions")
   const [experts, length] = table.shape as readonly [number, number], rows = ids.shape[0]!
   const byKey = Op.stopGradient(Op.view(Op.permute(Op.view(table, [1, experts, length, 1])), [length, experts]))
-  const found = Op.gatherRows(byKey, Op.ngramBuckets(ids, positions, { orders, buckets })) // [orders · rows, experts]
+  const keys = carried === undefined ? Op.ngramBuckets(ids, positions, { orders, buckets }) : orders === 1 ? Op.ngramBuckets(ids, carried.places, { orders, buckets }) : Op.cachedNgramBuckets(ids, carried.places, carried.held(orders - 1), { buckets })
+  const found = Op.gatherRows(byKey, keys)                                 // [orders · rows, experts]
   return Array.from({ length: orders }, (_, order) => Op.sliceRows(found, order * rows, rows)).reduce((sum, each) => Op.add(sum, each))
 }
 

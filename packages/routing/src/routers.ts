@@ -50,6 +50,14 @@ export const routers = {
   prefix: { router: Router.prefix({ active: 2 }), paper: "after Kudugunta et al., Beyond distillation: task-level MoE, 2021, made causal" },
   /** A small network over three pools of the text so far, from the mean of all of it to its last ten tokens. */
   prefixMlp: { router: Router.prefixMlp({ active: 2, inner: 8 }), paper: "after Kudugunta et al., Beyond distillation: task-level MoE, 2021, made causal, with a hidden layer" },
+  /** Scores of single tokens that add up, each earlier one counting a little less. */
+  evidence: { router: { ...Router.topK({ active: 2 }), unit: { of: "prefix", pool: "evidence", decay: 0.9, temperature: 3 } }, paper: "Wald, Sequential tests of statistical hypotheses, 1945: log-odds of witnesses add up; learned, and over experts" },
+  /** The same by a small network over normalised states; all tokens count alike. */
+  evidenceMlp: { router: { ...Router.topK({ active: 1 }), unit: { of: "prefix", pool: "evidence", decay: 1, temperature: 8, normalize: "rms" }, score: { by: "mlp", inner: 8 } }, paper: "as evidence" },
+  /** The posterior of the text so far under a small model of each expert's text: log-odds of hashed n-grams, added up. */
+  ngram: { router: Router.ngram({ active: 2, orders: 3, buckets: 64 }), paper: "after Li et al., Branch-Train-Merge, 2022, with n-grams (Jelinek, Mercer, 1980) in place of the experts" },
+  /** The last two tokens alone. */
+  bigram: { router: { ...Router.ngram({ active: 1, orders: 2, buckets: 97, weight: "prob" }), unit: { of: "token" } }, paper: "as ngram, of no more than the last two tokens" },
   /** Experts mixed by how well each predicted the text so far. */
   branchTrainMerge: { router: Router.likelihood({ decay: 0.98 }), paper: "Li et al., Branch-Train-Merge, 2022; inside one model instead of over whole models" },
   /** The same over the first tokens, then the two best for the rest of the text. */
