@@ -20,6 +20,7 @@ import type { GgufError } from "./GgufHeader.ts"
 import { ggufModel } from "./ggufModel.ts"
 import { pathsOf as ggufPieces } from "./ggufPieces.ts"
 import * as hubCheckpoint from "./hubCheckpoint.ts"
+import * as Key from "./Key.ts"
 import { commitOf, neither } from "./hubFetch.ts"
 import { licenceOf } from "./licenceOf.ts"
 import * as Model from "./Model.ts"
@@ -142,12 +143,22 @@ const openGguf = (path: string, options: OpenOptions): Effect.Effect<Any, Checkp
  */
 export const open = (folder: string, options: OpenOptions = {}): Effect.Effect<Any, CheckpointError> => folder.endsWith(".gguf") ? openGguf(folder, options) : openFolder(folder, options)
 
+/** The tensors without those of layers for further tokens, and what is left out, in words. */
+const withoutFurther = (layout: Family.Family | undefined, config: Parameters<typeof Family.further>[1], model: Model.Model, weights: Weights.Weights): { readonly kept: Weights.Weights; readonly leftOut: ReadonlyArray<string> } => {
+  const begins = layout === undefined ? [] : Family.further(layout, config, model), names = [...weights.infos.keys()]
+  const leftOut = begins.flatMap((begin) => { const count = names.filter((name) => name.startsWith(begin)).length; return count === 0 ? [] : [`${begin}* (${count} tensors, a layer that predicts further tokens)`] })
+  return { kept: leftOut.length === 0 ? weights : Weights.select(weights, (name) => !begins.some((begin) => name.startsWith(begin))), leftOut }
+}
+
 const openFolder = (folder: string, { families = Family.families, tokenizer: given }: OpenOptions): Effect.Effect<Any, CheckpointError> =>
   Effect.gen(function*() {
     const file = join(folder, "config.json"), { block, rest: config } = yield* Effect.fromResult(readBlock(file, yield* readConfigFile(file)))
     const model = yield* Family.readConfig(file, config, families)
     const layout = config["model_type"] === Family.own ? undefined : Family.find(model.family, families)
-    const found = yield* Weights.fromFolder(folder), weights = yield* bindTensors(folder, layout, model, block === undefined ? found : yield* withBlockScales(found, block))
+    const found = yield* Weights.fromFolder(folder), whole = block === undefined ? found : yield* withBlockScales(found, block)
+    const { kept, leftOut } = withoutFurther(layout, config, model, whole)
+    if (leftOut.length > 0) yield* Effect.logWarning(`${folder}: left out: ${leftOut.join("; ")}`)
+    const weights = yield* bindTensors(folder, layout, model, kept)
     const tokenizer = given ?? (yield* Tokenizer.fromFolder(folder))
     yield* unfit(join(folder, "tokenizer.json"), tokenizer, model)
     const present = yield* File.attempt("read", folder, () => readdir(folder))
@@ -159,7 +170,8 @@ const openFolder = (folder: string, { families = Family.families, tokenizer: giv
         Effect.catchTag("SchemaError", (error) => Effect.fail(new Family.ConfigError({ file: join(folder, lineageFile), key: "lineage", problem: error.message.replaceAll("\n", " "), remedy: "remove the file, or write the folder again" })))
       )
       : { lineage: [] }
-    return make({ model, weights, tokenizer, lineage: lineage.lineage, sideFiles })
+    const step: ReadonlyArray<Step> = leftOut.length === 0 ? [] : [{ stage: "checkpoint/open", key: Key.of({ leftOut }), inputs: {}, facts: { leftOut } }]
+    return make({ model, weights, tokenizer, lineage: [...lineage.lineage, ...step], sideFiles })
   })
 
 const requireForm = <F extends Form>(folder: string, form: F, checkpoint: Any): Effect.Effect<Checkpoint<F>, FolderError> =>

@@ -89,6 +89,10 @@ export const packedIn = (family: Family, canonical: string): { readonly file: st
 /** Whether a file's tensor follows from the config and need not be read. */
 export const isRecomputed = (family: Family, file: string): boolean => family.recomputed.some((pattern) => match(pattern, file) !== undefined)
 
+/** How the tensors' names begin of the layers for further tokens that a config announces behind the model's own; none where the family knows none. */
+export const further = ({ further: row }: Family, config: Config, { layers }: Model.Model): ReadonlyArray<string> =>
+  row === undefined ? [] : Array.from({ length: Number(config[row.key] ?? 0) }, (_, i) => substitute(row.names, { l: String(layers + i) }))
+
 // ---------------------------------------------------------------- what a family can hold
 /** The name of the layout to write: the one asked for, else the model's own family, else the first that can express it, else ours. */
 export const choose = (model: Model.Model, asked?: string, table: Table = families): Effect.Effect<string, CannotExpress | UnknownFamily> => {
@@ -173,6 +177,11 @@ const readRow = (file: string, config: Config, table: Table): Model.Model => {
     const value = config[key]
     if (value !== undefined && value !== null && !same(value, only)) fail(key, `${JSON.stringify(value)} is not computed by our decoder, only ${JSON.stringify(only)} is`, "use a model without it")
   }
+  if (family.further !== undefined) {
+    const { key } = family.further, count = config[key] ?? 0
+    used.add(key)
+    if (!Number.isSafeInteger(count) || Number(count) < 0 || Number(count) > number("layers")) fail(key, `${JSON.stringify(count)} layers for further tokens behind ${number("layers")}`, "correct the value")
+  }
   const reading = { config, used, number, fail }
   const attention = readAttention(reading, family), ropeScaling = readRope(reading, family), block = readBlock(reading, family)
   const tied = config["tie_word_embeddings"] ?? family.tied ?? false
@@ -211,6 +220,7 @@ export const writeConfig = (layout: string, model: Model.Model, dtype: "F32" | "
     ...writeBlock(family, model),
     ...writeRope(family, model),
     ...family.router === undefined || form.kind === "dense" ? {} : writeMixture(family.router, form),
+    ...family.further === undefined ? {} : { [family.further.key]: 0 },
     tie_word_embeddings: model.tiedEmbeddings,
     torch_dtype: torch
   }

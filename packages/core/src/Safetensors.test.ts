@@ -228,7 +228,10 @@ describe("a hostile folder", () => {
   test("an index with two equal keys, or none at all", async () => {
     expect(await reasonOf(Safetensors.openFolder(await withIndex("index", "{\"weight_map\":{\"a\":\"x.safetensors\",\"a\":\"y.safetensors\"}}")))).toBe("Index")
     expect(await reasonOf(Safetensors.openFolder(await withIndex("index", "{}")))).toBe("Index")
-    expect(await reasonOf(Safetensors.openFolder(join(folder, "empty")))).toBe("Unreadable")
+    expect(await reasonOf(Safetensors.openFolder(join(folder, "nowhere")))).toBe("Unreadable")
+    await mkdir(join(folder, "pickled"))
+    await writeFile(join(folder, "pickled", "pytorch_model.bin"), "")
+    expect(await reasonOf(Safetensors.openFolder(join(folder, "pickled")))).toBe("Absent")
   })
   test("a link that leaves the folder is refused, one into the blobs of a cache is followed", async () => {
     const outside = await made("outside.safetensors", tensor, 4)

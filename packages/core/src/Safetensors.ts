@@ -150,6 +150,7 @@ export const openFolder = (folder: string): Effect.Effect<ReadonlyMap<string, Fi
   Effect.gen(function*() {
     const [hasSingle, hasIndex] = yield* guarded(folder, async () => Promise.all([exists(join(folder, single)), exists(join(folder, index))]))
     if (hasSingle && hasIndex) return yield* new SafetensorsError({ file: join(folder, index), reason: "Index", problem: `${single} and an index stand side by side: which one holds the model cannot be known` })
+    if (!hasSingle && !hasIndex && (yield* guarded(folder, () => exists(folder)))) return yield* new SafetensorsError({ file: folder, reason: "Absent", problem: `it holds neither ${single} nor ${index}` })
     if (!hasIndex) {
       const file = yield* open(hasSingle ? yield* guarded(folder, () => inside(folder, single)) : join(folder, single))
       return new Map([...file.infos.keys()].map((name) => [name, file]))

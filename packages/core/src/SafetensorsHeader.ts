@@ -22,6 +22,7 @@ const remedies = {
   Offsets: "tensors must tile the data without hole, overlap or rest: write the file again",
   Missing: "check the name against the file's list of tensors",
   Rows: "ask for rows inside the tensor's first axis",
+  Absent: "fetch the model's safetensors, or save what is there as safetensors with the tool that made it; pickles (.bin, .pt, .pth) are never opened",
   Unreadable: "check that the file exists, is readable and was not changed while it was open",
   Unwritable: "check that the folder exists, is writable and has room",
   Value: "write F32 or BF16, or find out why the value is so large",

@@ -52,8 +52,9 @@ describe("a model in DeepSeek's layout", () => {
     expect(await opened({ ...settings, weight_block_size: [0, 16] })).toMatch(/ConfigError: .*quantization_config.weight_block_size.*not two positive numbers/)
     expect(await opened({ ...settings, fmt: "e5m2" })).toMatch(/ConfigError: .*quantization_config.fmt/)
     expect(await opened({ ...settings, zero_point: true })).toMatch(/ConfigError: .*quantization_config.zero_point.*not understood/)
-    const other = { quantization_config: { quant_method: "gptq" }, a: 1 }
-    expect(Result.getOrThrow(readBlock("x", other))).toEqual({ block: undefined, rest: other })
+    expect(await opened({ quant_method: "gptq", bits: 4 })).toMatch(/ConfigError: .*quantization_config.quant_method: "gptq" is not read.*Remedy: dequantise/)
+    expect(await opened({ load_in_4bit: true })).toMatch(/ConfigError: .*quantization_config.quant_method: it is missing/)
+    expect(Result.getOrThrow(readBlock("x", { quantization_config: null, a: 1 })).block).toBeUndefined()
   }))
 })
 

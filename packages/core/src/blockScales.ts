@@ -20,14 +20,16 @@ const settings = "quantization_config"
 const silent = new Set(["quant_method", "activation_scheme", "fmt", "weight_block_size", "modules_to_not_convert", "ignored_layers", "dequantize", "scale_fmt", "modules_to_convert", "expert_dtype"])
 
 /**
- * The block of a config.json's settings, and the config without them: what is read is no longer quantised. A config without them, or of another method, is
+ * The block of a config.json's settings, and the config without them: what is read is no longer quantised. A config without them is
  * given back as it is. Fails: ConfigError naming the key.
  */
 export const readBlock = (file: string, config: Config): Result.Result<{ readonly block: Block | undefined; readonly rest: Config }, ConfigError> => {
   const given = config[settings]
   const method = typeof given !== "object" || given === null || Array.isArray(given) ? undefined : (given as Config)["quant_method"]
-  if (method !== "fp8" && method !== "mxfp4") return Result.succeed({ block: undefined, rest: config })
-  const fail = (key: string, problem: string) => Result.fail(new ConfigError({ file, key: `${settings}.${key}`, problem, remedy: "dequantise the model with transformers (FineGrainedFP8Config(dequantize=True)) and save it, then load that" }))
+  if (given === undefined || given === null) return Result.succeed({ block: undefined, rest: config })
+  const remedy = `dequantise the model with ${method === "fp8" ? "transformers (FineGrainedFP8Config(dequantize=True))" : "the tool that quantised it"} and save it, then load that`
+  const fail = (key: string, problem: string) => Result.fail(new ConfigError({ file, key: `${settings}.${key}`, problem, remedy }))
+  if (method !== "fp8" && method !== "mxfp4") return fail("quant_method", method === undefined ? "it is missing" : `${JSON.stringify(method)} is not read, only "fp8" and "mxfp4" are`)
   const said = given as Config, unknown = Object.keys(said).find((key) => !silent.has(key))
   if (unknown !== undefined) return fail(unknown, "it is not understood")
   const { [settings]: _, ...rest } = config

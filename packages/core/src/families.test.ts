@@ -1,13 +1,14 @@
 import { describe, expect, test } from "@jest/globals"
-import { Effect, Exit } from "effect"
+import { Effect, Exit, Logger } from "effect"
 import { readFileSync } from "node:fs"
-import { mkdtemp, readFile, writeFile } from "node:fs/promises"
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Checkpoint from "./Checkpoint.ts"
 import { configText } from "./configText.ts"
 import * as Family from "./Family.ts"
 import * as Model from "./Model.ts"
+import * as Safetensors from "./Safetensors.ts"
 import type { Plain } from "./StrictJson.ts"
 import * as Tokenizer from "./Tokenizer.ts"
 import * as Weights from "./Weights.ts"
@@ -176,9 +177,10 @@ describe("keys beyond sizes", () => {
     expect([Math.round(Model.activeParameters(lite) / 1e8), Math.round(Model.activeParameters(three) / 1e9)]).toEqual([27, 38]) // 2.4 and 37 billion without the embedding
     for (const model of [lite, three]) {
       const config = model === lite ? deepseekV2 : deepseekV3, written = Family.writeConfig(model.family, model, "F32") as Config
-      for (const [key, value] of Object.entries(config)) if (key !== "rope_scaling") expect([key, written[key]]).toEqual([key, value])
+      for (const [key, value] of Object.entries(config)) if (key !== "rope_scaling" && key !== "num_nextn_predict_layers") expect([key, written[key]]).toEqual([key, value])
       expect(await read(written)).toEqual(model)
     }
+    expect(Family.writeConfig("deepseek_v3", three, "F32")["num_nextn_predict_layers"]).toBe(0) // none is written
     expect(Family.toFile(Family.find("deepseek_v3")!, "layers.4.attention.queryUp")).toBe("model.layers.4.self_attn.q_b_proj.weight")
   })
   test("Qwen: a window in the layers behind the first ones", async () => {
@@ -202,6 +204,8 @@ describe("keys beyond sizes", () => {
     ["another way of choosing", { ...deepseekV2, topk_method: "noaux_tc" }, /topk_method: "noaux_tc" is not computed by our decoder, only "greedy" and "group_limited_greedy" are/],
     ["sigmoids where the family has none", { ...deepseekV2, scoring_func: "sigmoid" }, /scoring_func: "sigmoid" is not computed/],
     ["groups that do not divide the experts", { ...deepseekV3, n_group: 7 }, /n_group: 4 of 7 groups of 256 experts/],
+    ["more layers for further tokens than layers", { ...deepseekV3, num_nextn_predict_layers: 62 }, /num_nextn_predict_layers: 62 layers for further tokens behind 61/],
+    ["half a layer for further tokens", { ...deepseekV3, num_nextn_predict_layers: 0.5 }, /num_nextn_predict_layers: 0.5 layers/],
     ["a mixture in no layer", { ...deepseekV3, first_k_dense_replace: 61 }, /61 dense layers of 61, none left for experts/],
     ["fewer key-value heads in latent attention", { ...deepseekV2, num_key_value_heads: 4 }, /4 key-value heads of 16 in latent attention/],
     ["a part of rotated numbers said twice", { ...deepseekV2, head_dim: 128 }, /head_dim: 128 contradicts qk_rope_head_dim = 64/],
@@ -311,5 +315,45 @@ describe("a table of one's own", () => {
     await writeFile(join(folder, "config.json"), JSON.stringify({ ...qwen3, model_type: "mime" }))
     expect(await failure(Checkpoint.open(folder, { families }))).toMatch(/nearest known one is mine/)
     expect(await failure(Checkpoint.write(back, join(folder, "..", "other"), { family: "mine" }))).toMatch(/there is no family "mine"/)
+  })
+})
+
+describe("DeepSeek-V3's layer for a further token", () => {
+  const tiny: Config = { ...deepseekV3, vocab_size: 264, hidden_size: 8, intermediate_size: 8, moe_intermediate_size: 4, num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 2, n_routed_experts: 4,
+    num_experts_per_tok: 2, first_k_dense_replace: 1, n_group: 2, topk_group: 1, q_lora_rank: 4, kv_lora_rank: 4, qk_nope_head_dim: 4, qk_rope_head_dim: 2, v_head_dim: 4, max_position_embeddings: 16, num_nextn_predict_layers: 1 }
+  const run = Effect.runPromise
+  /** A written model with more tensors in it, and config.json saying so many layers for further tokens. */
+  const withLayer = async (names: ReadonlyArray<string>, announced: number) => {
+    const folder = join(await mkdtemp(join(tmpdir(), "switchyard-further-")), "model"), model = await read(tiny)
+    const weights = Weights.fromMemory(new Map(Model.tensors(model).map(({ name, shape }, at) => [name, { shape, data: new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(at) }])))
+    await run(Checkpoint.write(Checkpoint.make({ model, weights, tokenizer: Tokenizer.bytes() }), folder))
+    const stored = await run(Weights.fromFolder(folder)), tensors = new Map<string, Float32Array>()
+    for (const name of stored.infos.keys()) tensors.set(name, await run(stored.read(name)))
+    await rm(join(folder, Safetensors.single))
+    await run(Safetensors.writeFolder(folder, [...[...stored.infos].map(([name, info]) => ({ name, shape: info.shape, dtype: "F32" as const })), ...names.map((name) => ({ name, shape: [3], dtype: "F32" as const }))],
+      (name) => Effect.succeed(tensors.get(name) ?? new Float32Array(3))))
+    const config = JSON.parse(await readFile(join(folder, "config.json"), "utf8")) as Config
+    await writeFile(join(folder, "config.json"), JSON.stringify({ ...config, num_nextn_predict_layers: announced }))
+    return { folder, model, weights }
+  }
+  const names = ["model.layers.2.eh_proj.weight", "model.layers.2.shared_head.head.weight"]
+  test("is left out aloud: said when the folder is opened, in the lineage and on the card, never written", async () => {
+    const { folder, model, weights } = await withLayer(names, 1), said: Array<string> = []
+    const listen = Logger.make(({ message }) => { said.push(String(message)) })
+    const opened = await run(Effect.provide(Checkpoint.open(folder), Logger.layer([listen])))
+    expect(said).toEqual([`${folder}: left out: model.layers.2.* (2 tensors, a layer that predicts further tokens)`])
+    expect(opened.model).toEqual(model)
+    for (const { name } of Model.tensors(model)) expect(await run(opened.weights.read(name))).toEqual(await run(weights.read(name)))
+    expect(opened.lineage.map(({ facts, stage }) => [stage, facts])).toEqual([["checkpoint/open", { leftOut: ["model.layers.2.* (2 tensors, a layer that predicts further tokens)"] }]])
+    const again = join(folder, "..", "again")
+    await run(Checkpoint.write(opened, again))
+    expect([...(await run(Weights.fromFolder(again))).infos.keys()].filter((name) => name.startsWith("model.layers.2."))).toEqual([])
+    expect(JSON.parse(await readFile(join(again, "config.json"), "utf8"))).toMatchObject({ num_nextn_predict_layers: 0 })
+    expect(await readFile(join(again, "README.md"), "utf8")).toMatch(/leftOut.*model\.layers\.2/)
+    expect((await run(Checkpoint.open(again))).lineage).toEqual(opened.lineage)
+  })
+  test("what config.json does not announce is an error by name", async () => {
+    expect(await failure(Checkpoint.open((await withLayer(names, 0)).folder))).toMatch(/2 unexpected: model\.layers\.2\.eh_proj\.weight, model\.layers\.2\.shared_head/)
+    expect(await failure(Checkpoint.open((await withLayer([...names, "model.layers.3.enorm.weight"], 1)).folder))).toMatch(/1 unexpected: model\.layers\.3\.enorm\.weight/)
   })
 })

@@ -275,9 +275,10 @@ const deepseekV2: Family = {
   }
 }
 
-/** DeepSeek-AI, "DeepSeek-V3", 2024; its layer for predicting a second token is not read. */
+/** DeepSeek-AI, "DeepSeek-V3", 2024; its layer for predicting a second token is left out, as transformers leaves it out. */
 const deepseekV3: Family = {
   ...deepseekV2, name: "deepseek_v3", architecture: "DeepseekV3ForCausalLM",
+  further: { key: "num_nextn_predict_layers", names: "model.layers.{l}." },
   names: [...latentNames, ["layers.{l}.router.correction", "model.layers.{l}.mlp.gate.e_score_correction_bias"]],
   sizes: [...latentSizes, ...defaults("heads", 4096, 1e-6), { field: "shared", keys: ["n_shared_experts"], missing: 1 }, { field: "dense", keys: ["first_k_dense_replace"], missing: 3, zero: "zero" }],
   fixed: { hidden_act: "silu", attention_bias: false, moe_layer_freq: 1, scoring_func: "sigmoid", topk_method: "noaux_tc", partial_rotary_factor: 1 },

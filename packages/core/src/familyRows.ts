@@ -91,6 +91,8 @@ export interface Family {
   readonly packed?: ReadonlyArray<Packed>
   /** Tensors that old files carry although they follow from the config. */
   readonly recomputed: ReadonlyArray<string>
+  /** Layers behind the last one that predict further tokens: the key that says how many, and how their tensors' names begin. They are left out, aloud; none are written. */
+  readonly further?: { readonly key: string; readonly names: string }
   readonly sizes: ReadonlyArray<Size>
   /** Keys that change what the model computes, with the only value that our decoder computes; a missing key means that value. */
   readonly fixed: Readonly<Record<string, Plain>>

@@ -4,7 +4,7 @@ import { Router } from "@switchyard/routing"
 import { Effect } from "effect"
 import { permute } from "./alignment.ts"
 import { dropExperts, fold, lowRank, mergeExperts, ranking, usage } from "./compression.ts"
-import { tinyMixture } from "./tinyMixture.ts"
+import { randomWeights, tinyMixture } from "./tinyMixture.ts"
 import { type Described, forced } from "./upcycling.ts"
 
 const run = Effect.runPromise
@@ -79,6 +79,22 @@ describe("mergeExperts", () => {
   })
   test("low-rank experts are refused with the remedy", async () => {
     expect(String(await Effect.runPromiseExit(mergeExperts(tinyMixture(3, { kind: "lowRank", rank: 2, scale: 1 }), even(3), 2)))).toContain("Compress.fold")
+  })
+})
+
+describe("mixtures whose layers or experts are not all alike", () => {
+  const failure = async (effect: Effect.Effect<unknown, Error>) => (await run(Effect.flip(effect))).message
+  const biased = tinyMixture(4, { kind: "full", bias: true }), shares = [[0.1, 0.4, 0.2, 0.3], [0.4, 0.3, 0.2, 0.1]]
+  test("experts with biases are dropped whole; what aligns or factors matrices is refused with the remedy", async () => {
+    const small = await run(dropExperts(biased, shares, 2))
+    complete(small)
+    for (const part of ["gate", "gateBias", "upBias", "downBias"]) expect(await values(small.weights, `layers.0.experts.1.${part}`)).toEqual(await values(biased.weights, `layers.0.experts.3.${part}`))
+    for (const refused of [mergeExperts(biased, shares, 2), lowRank(biased, 2)]) expect(await failure(refused)).toMatch(/the experts have biases.*Compress\.dropExperts, which keeps experts whole/)
+  })
+  test("first layers that are dense are refused with the remedy", async () => {
+    const plain = tinyMixture(4), form = plain.model.feedForward as Model.Mixture, model: Model.Model = { ...plain.model, feedForward: { ...form, dense: { layers: 1, inner: 32 } } }
+    const first: Described = { model, weights: randomWeights(model, 1) }
+    for (const refused of [dropExperts(first, shares, 2), mergeExperts(first, shares, 2), lowRank(first, 2)]) expect(await failure(refused)).toMatch(/the first 1 layers have no experts.*whose layers are all alike/)
   })
 })
 

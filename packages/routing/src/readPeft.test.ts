@@ -79,6 +79,16 @@ describe("refused by name", () => {
     expect(await changed("patterns", "qwen2", () => ({}))).toMatch(/^opened/) // the same matrices: a base is known by its key, not by its family
     expect(await changed("patterns", "mixtral", () => ({}))).toMatch(/mlp\.gate_proj\.lora_A\.weight/)
   })
+  test("matrices that the files pack into one: Phi-3's qkv_proj and gate_up_proj", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "peft-")), { model } = await run(Checkpoint.open(fileURLToPath(new URL("./fixtures/families/phi3", import.meta.url))))
+    const tensors = ["model.layers.0.self_attn.qkv_proj", "model.layers.0.self_attn.o_proj"].flatMap((path) => ["A", "B"].map((half) => ({ name: `base_model.model.${path}.lora_${half}.weight`, shape: [2, 2], dtype: "F32" as const })))
+    try {
+      writeFileSync(join(folder, configFile), JSON.stringify({ ...JSON.parse(readFileSync(at("layers", configFile), "utf8")) as object, layers_to_transform: null, target_modules: ["qkv_proj", "o_proj"] }))
+      await run(Safetensors.write(join(folder, weightsFile), tensors, () => Effect.succeed(new Float32Array(4))))
+      const { message } = await run(Effect.flip(Adapter.open(folder, { base: "phi3", model })))
+      expect(message).toMatch(/layers\.0\.self_attn\.qkv_proj\.lora_A\.weight, .*qkv_proj\.lora_B\.weight: these 2 keys .*phi3.*Remedy: /)
+    } finally { rmSync(folder, { recursive: true }) }
+  })
   test("expressions that are none, or that take for ever, within a second or so", async () => {
     expect(await changed("expression", "llama", () => ({ target_modules: "(" }))).toMatch(/the expression "\^\(\?:\(\)\$" is none/)
     const begun = performance.now()
