@@ -25,25 +25,34 @@ export interface Kit {
   /** The experts under this router, newborn. */
   readonly mixture: (router: Router.Router) => Mixture
 }
-export interface Method {
-  readonly group: "by token" | "by prefix" | "from prototypes" | "by likelihood" | "controls" | "jointly"
+/** A way of routing as data. */
+export interface Way {
+  readonly group: "by token" | "by prefix" | "by likelihood" | "from prototypes" | "controls"
   readonly about: string
-  /** Two or fewer; the numbers that `build` gets. */
-  readonly settings: ReadonlyArray<number>
   readonly setting: string
-  /** The setting that `--tune` found best on the choose split. */
+  /** The numbers that `born` or the training gets; `chosen` is the one that `--tune` found best on the choose split. */
+  readonly settings: ReadonlyArray<number>
   readonly chosen: number
+  /** The mixture as it stands before any training of its router: newborn, or fitted. */
+  readonly born: (kit: Kit, setting: number) => Mixture
+  /** What its router is trained for beside the text, at the rate that is the setting; left out where nothing is trained. */
+  readonly aims?: object
+  /** The part of the experts' own rate at which the experts train on under it, as `--tune` found it. */
+  readonly share: number
+}
+/** A row of the table: a way by itself, or with its experts trained on. */
+export interface Method extends Pick<Way, "about" | "setting" | "settings" | "chosen"> {
+  readonly group: Way["group"] | "jointly"
+  /** The kinds of experts that it is run with. */
+  readonly variants: ReadonlyArray<Variant>
   readonly build: (kit: Kit, setting: number) => Mixture
 }
 
-const trained = ({ sizes, texts }: Kit, mixture: Mixture, learningRate: number, more: object = {}): Mixture =>
+export const rates: Readonly<Record<Variant, number>> = { lowRank: 4e-3, full: 1e-3 }
+const train = ({ sizes, texts }: Kit, mixture: Mixture, learningRate: number, more: object): Mixture =>
   Finetune.train(mixture as never, texts, { trainable: "routers", steps: sizes.router, learningRate, warmup: 4, ...sizes.shape, ...more } as never) as never
 const told = { supervise: { weight: 1, detach: true } }
 const even = { balance: [Balance.switchLoss({ weight: 0.01 })] }
-/** Router and experts together, from where the experts stand: `share` of the rate that the experts were trained with, a slow second moment because few rows reach each. */
-const jointly = (kit: Kit, mixture: Mixture, share: number, more: object = {}): Mixture =>
-  trained(kit, mixture, share * rates[kit.variant], { trainable: ["routers", "experts"], beta2: 0.99, warmup: 8, ...more })
-export const rates: Readonly<Record<Variant, number>> = { lowRank: 4e-3, full: 1e-3 }
 
 const evidence = { of: "prefix", pool: "evidence", decay: 1, temperature: 16 } as const
 const two = { keep: "top", active: 2 } as const
@@ -51,33 +60,43 @@ const mean = { of: "prefix", pool: "mean" } as const
 const counted = (kit: Kit, options: Parameters<typeof Router.ngram>[0]): Mixture => Ngram.fit(kit.mixture(Router.ngram(options)) as never, kit.texts, { tokens: kit.sizes.fitted, window: kit.sizes.shape.tokens }) as never
 const prototypes = { tokens: 4_096 } as const
 const fitting = ({ sizes }: Kit) => ({ tokens: Math.min(sizes.fitted, prototypes.tokens), window: sizes.shape.tokens })
+const fitted = (kit: Kit, router: Router.Router): Mixture => Prototypes.fit(kit.mixture(router) as never, kit.texts, fitting(kit)) as never
 
 const rate = { setting: "learning rate", settings: [1e-2, 3e-3] } as const
-const share = { setting: "share of the experts' rate", settings: [0.25, 0.0625] } as const
 
+export const ways: Readonly<Record<string, Way>> = {
+  "token, prob, top 1": { group: "by token", about: "linear, weight p of the chosen (Switch), load balanced", ...rate, chosen: 1e-2, aims: even, share: 0.25, born: (kit) => kit.mixture(Router.topK({ active: 1, weight: "prob" })) },
+  "token, prob, top 2": { group: "by token", about: "linear, weights p of the chosen, load balanced", ...rate, chosen: 1e-2, aims: even, share: 0.25, born: (kit) => kit.mixture(Router.topK({ active: 2, weight: "prob" })) },
+  "token, renorm, top 2": { group: "by token", about: "linear, weights of the chosen made to add to one (Mixtral), load balanced", ...rate, chosen: 1e-2, aims: even, share: 0.25, born: (kit) => kit.mixture(Router.topK({ active: 2, weight: "renorm" })) },
+  "prefix, language loss": { group: "by prefix", about: "linear on the running mean of states, trained by the text alone", ...rate, chosen: 1e-2, aims: {}, share: 0.25, born: (kit) => kit.mixture(Router.prefix({ active: 2, weight: "renorm" })) },
+  "prefix, told": { group: "by prefix", about: "linear on the running mean, told the domain", ...rate, chosen: 1e-2, aims: told, share: 0.25, born: (kit) => kit.mixture(Router.prefix({ active: 2, weight: "renorm" })) },
+  "prefix MLP, told": { group: "by prefix", about: "one hidden layer on a running and two decaying means, whitened, told the domain", ...rate, chosen: 1e-2, aims: told, share: 0.25, born: (kit) => Prototypes.standardize(kit.mixture(Router.prefixMlp({ active: 2, weight: "renorm", normalize: "whitened" })) as never, kit.texts, fitting(kit)) as never },
+  "evidence MLP, told": { group: "by prefix", about: "one hidden layer on each state, whose log-odds add up, told the domain", ...rate, chosen: 3e-3, aims: told, share: 0.25, born: (kit) => kit.mixture({ unit: evidence, score: { by: "mlp", inner: 64 }, select: two, weight: "renorm" }) },
+  "Nexus, told": { group: "by prefix", about: "directions generated from domain embeddings, on the running mean, told the domain", ...rate, chosen: 1e-2, aims: told, share: 0.25, born: (kit) => Prototypes.embed(kit.mixture(Router.nexus({ active: 2, embedding: 128, unit: mean, weight: "renorm" })) as never, kit.texts, fitting(kit)) as never },
+  "n-grams": { group: "by likelihood", about: "posterior of the text so far under hashed n-grams of up to 3 bytes, counted in each expert's text", setting: "temperature", settings: [2, 8], chosen: 8, share: 0.0625, born: (kit, temperature) => counted(kit, { active: 2, temperature }) },
+  "n-grams, fading": { group: "by likelihood", about: "the same, older text counting less", setting: "decay", settings: [0.98, 0.95], chosen: 0.98, share: 0.0625, born: (kit, decay) => counted(kit, { active: 2, temperature: 4, decay }) },
+  "n-grams, top 1": { group: "by likelihood", about: "the same, one expert", setting: "order", settings: [3, 2], chosen: 3, share: 0.0625, born: (kit, orders) => counted(kit, { active: 1, orders }) },
+  "likelihood, ending": { group: "by likelihood", about: "all experts run on the first bytes, then the two likeliest alone", setting: "trial (tokens)", settings: [16, 48], chosen: 48, share: 0.0625, born: (kit, trial) => kit.mixture(Router.likelihood({ active: 2, trial: Math.min(trial, kit.sizes.shape.tokens / 2) })) },
+  "centroids, whitened": { group: "from prototypes", about: "nearest centroid of the running mean", setting: "temperature", settings: [1, 16], chosen: 16, share: 0.25, born: (kit, temperature) => fitted(kit, Router.prototypes({ active: 2, metric: "whitened", temperature, unit: mean, weight: "renorm" })) },
+  "centroids, euclidean": { group: "from prototypes", about: "nearest centroid of the running mean", setting: "temperature", settings: [0.1, 1], chosen: 1, share: 0.25, born: (kit, temperature) => fitted(kit, Router.prototypes({ active: 2, temperature, unit: mean, weight: "renorm" })) },
+  "Arrow": { group: "from prototypes", about: "strongest direction of each expert's change, by token", setting: "temperature", settings: [1, 0.25], chosen: 1, share: 0.25, born: (kit, temperature) => Arrow.fit(kit.mixture(Router.arrow({ active: 2, temperature, weight: "renorm" })) as never) as never },
+  "PHATGOOSE": { group: "from prototypes", about: "gates trained after the experts, each on its own text, by token", ...rate, chosen: 1e-2, share: 0.25, born: (kit, lr) => Phatgoose.fit(kit.mixture(Router.phatgoose({ active: 2 })) as never, kit.texts, { steps: kit.sizes.router, learningRate: lr, ...kit.sizes.shape } as never) as never },
+  "hash": { group: "controls", about: "chance by token id", setting: "—", settings: [0], chosen: 0, share: 0.25, born: (kit) => kit.mixture(Router.hash({ active: 2 })) },
+  "random": { group: "controls", about: "chance by position", setting: "—", settings: [0], chosen: 0, share: 0.25, born: (kit) => kit.mixture(Router.random({ active: 2 })) }
+}
+
+/** With full experts, one way of each group is trained jointly: they take half of the sweep's time. */
+const jointlyFull = ["token, renorm, top 2", "prefix MLP, told", "n-grams", "hash"]
+
+/** Each way by itself, then each with its experts trained on, router and experts together where it has a router to train: a slow second moment, because few rows reach each expert. */
 export const methods: Readonly<Record<string, Method>> = {
-  "token, prob, top 1": { group: "by token", about: "linear, weight p of the chosen (Switch), load balanced", ...rate, chosen: 1e-2, build: (kit, lr) => trained(kit, kit.mixture(Router.topK({ active: 1, weight: "prob" })), lr, even) },
-  "token, prob, top 2": { group: "by token", about: "linear, weights p of the chosen", ...rate, chosen: 1e-2, build: (kit, lr) => trained(kit, kit.mixture(Router.topK({ active: 2, weight: "prob" })), lr, even) },
-  "token, renorm, top 2": { group: "by token", about: "linear, weights of the chosen made to add to one (Mixtral)", ...rate, chosen: 1e-2, build: (kit, lr) => trained(kit, kit.mixture(Router.topK({ active: 2, weight: "renorm" })), lr, even) },
-  "prefix, language loss": { group: "by prefix", about: "linear on the running mean of states, trained by the text alone", ...rate, chosen: 1e-2, build: (kit, lr) => trained(kit, kit.mixture(Router.prefix({ active: 2, weight: "renorm" })), lr) },
-  "prefix, told": { group: "by prefix", about: "linear on the running mean, told the domain", ...rate, chosen: 1e-2, build: (kit, lr) => trained(kit, kit.mixture(Router.prefix({ active: 2, weight: "renorm" })), lr, told) },
-  "prefix MLP, told": { group: "by prefix", about: "one hidden layer on a running and two decaying means, whitened, told the domain", ...rate, chosen: 1e-2, build: (kit, lr) => trained(kit, Prototypes.standardize(kit.mixture(Router.prefixMlp({ active: 2, weight: "renorm", normalize: "whitened" })) as never, kit.texts, fitting(kit)) as never, lr, told) },
-  "evidence MLP, told": { group: "by prefix", about: "one hidden layer on each state, whose log-odds add up, told the domain", ...rate, chosen: 3e-3, build: (kit, lr) => trained(kit, kit.mixture({ unit: evidence, score: { by: "mlp", inner: 64 }, select: two, weight: "renorm" }), lr, told) },
-  "Nexus, told": { group: "by prefix", about: "directions generated from domain embeddings, on the running mean, told the domain", ...rate, chosen: 1e-2, build: (kit, lr) => trained(kit, Prototypes.embed(kit.mixture(Router.nexus({ active: 2, embedding: 128, unit: mean, weight: "renorm" })) as never, kit.texts, fitting(kit)) as never, lr, told) },
-  "n-grams": { group: "by likelihood", about: "posterior of the text so far under hashed n-grams of up to 3 bytes, counted in each expert's text", setting: "temperature", settings: [2, 8], chosen: 8, build: (kit, temperature) => counted(kit, { active: 2, temperature }) },
-  "n-grams, fading": { group: "by likelihood", about: "the same, older text counting less", setting: "decay", settings: [0.98, 0.95], chosen: 0.98, build: (kit, decay) => counted(kit, { active: 2, temperature: 4, decay }) },
-  "n-grams, top 1": { group: "by likelihood", about: "the same, one expert", setting: "order", settings: [3, 2], chosen: 3, build: (kit, orders) => counted(kit, { active: 1, orders }) },
-  "likelihood, ending": { group: "by likelihood", about: "all experts run on the first bytes, then the two likeliest alone", setting: "trial (tokens)", settings: [16, 48], chosen: 48, build: (kit, trial) => kit.mixture(Router.likelihood({ active: 2, trial: Math.min(trial, kit.sizes.shape.tokens / 2) })) },
-  "centroids, whitened": { group: "from prototypes", about: "nearest centroid of the running mean", setting: "temperature", settings: [1, 16], chosen: 16, build: (kit, temperature) => Prototypes.fit(kit.mixture(Router.prototypes({ active: 2, metric: "whitened", temperature, unit: mean, weight: "renorm" })) as never, kit.texts, fitting(kit)) as never },
-  "centroids, euclidean": { group: "from prototypes", about: "nearest centroid of the running mean", setting: "temperature", settings: [0.1, 1], chosen: 1, build: (kit, temperature) => Prototypes.fit(kit.mixture(Router.prototypes({ active: 2, temperature, unit: mean, weight: "renorm" })) as never, kit.texts, fitting(kit)) as never },
-  "Arrow": { group: "from prototypes", about: "strongest direction of each expert's change, by token", setting: "temperature", settings: [1, 0.25], chosen: 1, build: (kit, temperature) => Arrow.fit(kit.mixture(Router.arrow({ active: 2, temperature, weight: "renorm" })) as never) as never },
-  "PHATGOOSE": { group: "from prototypes", about: "gates trained after the experts, each on its own text, by token", ...rate, chosen: 1e-2, build: (kit, lr) => Phatgoose.fit(kit.mixture(Router.phatgoose({ active: 2 })) as never, kit.texts, { steps: kit.sizes.router, learningRate: lr, ...kit.sizes.shape } as never) as never },
-  "hash": { group: "controls", about: "chance by token id", setting: "—", settings: [0], chosen: 0, build: (kit) => kit.mixture(Router.hash({ active: 2 })) },
-  "random": { group: "controls", about: "chance by position", setting: "—", settings: [0], chosen: 0, build: (kit) => kit.mixture(Router.random({ active: 2 })) },
-  "token, renorm + experts": { group: "jointly", about: "token, renorm, top 2, trained with its experts", ...share, chosen: 0.25, build: (kit, part) => jointly(kit, kit.mixture(Router.topK({ active: 2, weight: "renorm" })), part, even) },
-  "prefix MLP + experts": { group: "jointly", about: "prefix MLP, told, trained with its experts", ...share, chosen: 0.25, build: (kit, part) => jointly(kit, Prototypes.standardize(kit.mixture(Router.prefixMlp({ active: 2, weight: "renorm", normalize: "whitened" })) as never, kit.texts, fitting(kit)) as never, part, told) },
-  "n-grams + experts": { group: "jointly", about: "n-grams, its experts trained on under it", ...share, chosen: 0.0625, build: (kit, part) => jointly(kit, counted(kit, { active: 2, temperature: 8 }), part, { trainable: "experts" }) },
-  "hash + experts": { group: "jointly", about: "hash, its experts trained on under it", ...share, chosen: 0.25, build: (kit, part) => jointly(kit, kit.mixture(Router.hash({ active: 2 })), part, { trainable: "experts" }) }
+  ...Object.fromEntries(Object.entries(ways).map(([name, way]): [string, Method] => [name, { ...way, variants: ["lowRank", "full"], build: (kit, setting) => way.aims === undefined ? way.born(kit, setting) : train(kit, way.born(kit, setting), setting, way.aims) }])),
+  ...Object.fromEntries(Object.entries(ways).map(([name, { aims, born, chosen, share }]): [string, Method] => [`${name} + experts`, {
+    group: "jointly", variants: jointlyFull.includes(name) ? ["lowRank", "full"] : ["lowRank"], about: "trained with its experts", setting: "share of the experts' rate", settings: [0.25, 0.0625], chosen: share,
+    build: (kit, part) => train(kit, born(kit, chosen), part * rates[kit.variant], { ...aims, trainable: aims === undefined ? "experts" : ["routers", "experts"], beta2: 0.99, warmup: 8 })
+  }]))
 }
 /** Shown beside them, not entered: every expert is active for every token. */
 export const ceiling = { about: "posterior under all experts, all of them run and mixed", build: (kit: Kit): Mixture => kit.mixture(Router.likelihood({ temperature: 1 })) }
+/** The methods of one kind of experts. */
+export const methodsOf = (variant: Variant): Readonly<Record<string, Method>> => Object.fromEntries(Object.entries(methods).filter(([, { variants }]) => variants.includes(variant)))
