@@ -35,7 +35,7 @@ describe("the sweep", () => {
       while (!call.stage.name.startsWith("upcycle/")) call = (call.inputs.model ?? call.inputs.mixture ?? call.inputs.checkpoint).call
       return { name, router: call.options.router as Router.Router }
     })))
-    expect(routers.length).toBe(2 * Object.values(methods).reduce((sum, { variants }) => sum + variants.length, 2))
+    expect(routers.length).toBe(2 * 2 * (Object.keys(methods).length + 1))
     for (const { name, router } of routers) if (name !== "all experts") expect([name, Router.active(router, 4)]).toEqual([name, name.includes("top 1") ? 1 : 2])
     const rows = await go(Pipeline.plan(mainJob(options) as never as Pipeline.Pipeline<never>))
     expect(new Set(rows.map(({ key }) => key)).size).toBe(rows.length)

@@ -12,7 +12,7 @@ import { Upcycle } from "@switchyard/merge"
 import { Adapter, Finetune, Trace } from "@switchyard/routing"
 import { Flag } from "effect/cli"
 import { fileURLToPath } from "node:url"
-import { ceiling, type Kit, methods, methodsOf, type Mixture, rates, type Sizes, sizes, type Variant } from "./mainJob.ts"
+import { ceiling, type Kit, methods, type Mixture, rates, type Sizes, sizes, type Variant } from "./mainJob.ts"
 import { mainJobReport, tuning } from "./mainJobReport.ts"
 import { splice } from "./spliceTexts.ts"
 import { texts as textFiles } from "./texts.ts"
@@ -63,11 +63,11 @@ export const mainJob = (options: Options) => Pipeline.make("main-job", () => {
   const last = Object.fromEntries(switches.map(([from, to]) => [`${from} → ${to}`, Object.keys(shared.texts).sort().indexOf(to)]))
   const first = experts(shared, "lowRank", size), kit: Kit = { variant: "lowRank", sizes: size, texts: shared.texts, mixture: first.mixture }
   return {
-    traces: Object.fromEntries(["token, renorm, top 2", "n-grams"].map((name) => [name, Trace.capture(methods[name]!.build(kit, methods[name]!.chosen), shared.texts, { split: "report", tokens: size.fitted / 2 })])),
+    traces: Object.fromEntries(["token, renorm, top 2", "n-grams"].map((name) => [name, Trace.capture(methods[name]!.build(kit, methods[name]!.chosen), shared.texts, { split: "report", tokens: options.small ? 128 : 8_192 })])),
     seed: Positions.positions(shared.seed, shared.texts, { task }),
     seeds: Pipeline.repeat(Array.from({ length: options.seeds ?? 3 }, (_, seed) => seed), () => Object.fromEntries(variants.map((variant) => {
       const parts = experts(shared, variant, size), kit: Kit = { variant, sizes: size, texts: shared.texts, mixture: parts.mixture }
-      const models: Readonly<Record<string, Mixture>> = { ...Pipeline.each(methodsOf(variant), ({ build, chosen }) => build(kit, chosen)), "all experts": ceiling.build(kit) }
+      const models: Readonly<Record<string, Mixture>> = { ...Pipeline.each(methods, ({ build, chosen }) => build(kit, chosen)), "all experts": ceiling.build(kit) }
       const control = parts.control(controls.chosen[variant])
       return [variant, {
         control: Positions.positions(control, shared.texts, { task }),

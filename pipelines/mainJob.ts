@@ -12,7 +12,7 @@ export type Variant = "lowRank" | "full"
 
 /** Steps of 8 sequences of 256 bytes each: experts 4 · 60, a router (or the router and its experts) 32, the control as many as all of these together. */
 export const sizes = {
-  full: { expert: 60, router: 32, control: 272, shape: { batch: 8, tokens: 256 }, fitted: 16_384, documentBytes: 1_024, choose: 12_288, report: 24_576, switch: 8_192 },
+  full: { expert: 60, router: 32, control: 272, shape: { batch: 8, tokens: 256 }, fitted: 4_096, documentBytes: 1_024, choose: 12_288, report: 24_576, switch: 8_192 },
   small: { expert: 2, router: 2, control: 10, shape: { batch: 2, tokens: 32 }, fitted: 256, documentBytes: 64, choose: 256, report: 256, switch: 128 }
 } as const
 export type Sizes = (typeof sizes)["full"] | (typeof sizes)["small"]
@@ -43,8 +43,6 @@ export interface Way {
 /** A row of the table: a way by itself, or with its experts trained on. */
 export interface Method extends Pick<Way, "about" | "setting" | "settings" | "chosen"> {
   readonly group: Way["group"] | "jointly"
-  /** The kinds of experts that it is run with. */
-  readonly variants: ReadonlyArray<Variant>
   readonly build: (kit: Kit, setting: number) => Mixture
 }
 
@@ -57,9 +55,9 @@ const even = { balance: [Balance.switchLoss({ weight: 0.01 })] }
 const evidence = { of: "prefix", pool: "evidence", decay: 1, temperature: 16 } as const
 const two = { keep: "top", active: 2 } as const
 const mean = { of: "prefix", pool: "mean" } as const
-const counted = (kit: Kit, options: Parameters<typeof Router.ngram>[0]): Mixture => Ngram.fit(kit.mixture(Router.ngram(options)) as never, kit.texts, { tokens: kit.sizes.fitted, window: kit.sizes.shape.tokens }) as never
-const prototypes = { tokens: 4_096 } as const
-const fitting = ({ sizes }: Kit) => ({ tokens: Math.min(sizes.fitted, prototypes.tokens), window: sizes.shape.tokens })
+/** Counted in the very sequences that each expert was trained on: no further text is read. */
+const counted = (kit: Kit, options: Parameters<typeof Router.ngram>[0]): Mixture => Ngram.fit(kit.mixture(Router.ngram(options)) as never, kit.texts, { tokens: kit.sizes.expert * kit.sizes.shape.batch * kit.sizes.shape.tokens, window: kit.sizes.shape.tokens }) as never
+const fitting = ({ sizes }: Kit) => ({ tokens: sizes.fitted, window: sizes.shape.tokens })
 const fitted = (kit: Kit, router: Router.Router): Mixture => Prototypes.fit(kit.mixture(router) as never, kit.texts, fitting(kit)) as never
 
 const rate = { setting: "learning rate", settings: [1e-2, 3e-3] } as const
@@ -85,18 +83,16 @@ export const ways: Readonly<Record<string, Way>> = {
   "random": { group: "controls", about: "chance by position", setting: "—", settings: [0], chosen: 0, share: 0.25, born: (kit) => kit.mixture(Router.random({ active: 2 })) }
 }
 
-/** With full experts, one way of each group is trained jointly: they take half of the sweep's time. */
-const jointlyFull = ["token, renorm, top 2", "prefix MLP, told", "n-grams", "hash"]
+/** One way of each group is run with its experts trained on as well. */
+const jointly = ["token, renorm, top 2", "prefix MLP, told", "n-grams", "hash"]
 
 /** Each way by itself, then each with its experts trained on, router and experts together where it has a router to train: a slow second moment, because few rows reach each expert. */
 export const methods: Readonly<Record<string, Method>> = {
-  ...Object.fromEntries(Object.entries(ways).map(([name, way]): [string, Method] => [name, { ...way, variants: ["lowRank", "full"], build: (kit, setting) => way.aims === undefined ? way.born(kit, setting) : train(kit, way.born(kit, setting), setting, way.aims) }])),
-  ...Object.fromEntries(Object.entries(ways).map(([name, { aims, born, chosen, share }]): [string, Method] => [`${name} + experts`, {
-    group: "jointly", variants: jointlyFull.includes(name) ? ["lowRank", "full"] : ["lowRank"], about: "trained with its experts", setting: "share of the experts' rate", settings: [0.25, 0.0625], chosen: share,
+  ...Object.fromEntries(Object.entries(ways).map(([name, way]): [string, Method] => [name, { ...way, build: (kit, setting) => way.aims === undefined ? way.born(kit, setting) : train(kit, way.born(kit, setting), setting, way.aims) }])),
+  ...Object.fromEntries(Object.entries(ways).filter(([name]) => jointly.includes(name)).map(([name, { aims, born, chosen, share }]): [string, Method] => [`${name} + experts`, {
+    group: "jointly", about: "trained with its experts", setting: "share of the experts' rate", settings: [0.25, 0.0625], chosen: share,
     build: (kit, part) => train(kit, born(kit, chosen), part * rates[kit.variant], { ...aims, trainable: aims === undefined ? "experts" : ["routers", "experts"], beta2: 0.99, warmup: 8 })
   }]))
 }
 /** Shown beside them, not entered: every expert is active for every token. */
 export const ceiling = { about: "posterior under all experts, all of them run and mixed", build: (kit: Kit): Mixture => kit.mixture(Router.likelihood({ temperature: 1 })) }
-/** The methods of one kind of experts. */
-export const methodsOf = (variant: Variant): Readonly<Record<string, Method>> => Object.fromEntries(Object.entries(methods).filter(([, { variants }]) => variants.includes(variant)))
