@@ -18,12 +18,12 @@ import { domains, texts as textFiles } from "./texts.ts"
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
-/** Training tokens, in rows of 8 · 256: experts 4 · 32 steps, a router of 28, n-grams counted in as many, the control as many as all of these together: 0.75 M in all. */
+/** Training tokens, in rows of 8 · 256: experts 4 · 32 steps, a router 28, the control as many as both together: 0.64 M in all; n-grams are counted in the experts' own text. */
 const full = {
   expert: { steps: 32, batch: 8, tokens: 256, learningRate: 4e-3, warmup: 4 },
   router: { steps: 28, batch: 8, tokens: 256, learningRate: 1e-2, warmup: 4 },
-  ngrams: { tokens: 28 * 8 * 256 / 4, window: 256 },
-  control: { steps: 184, batch: 8, tokens: 256, learningRate: 4e-3, warmup: 4 },
+  ngrams: { tokens: 32 * 8 * 256, window: 256 },
+  control: { steps: 156, batch: 8, tokens: 256, learningRate: 4e-3, warmup: 4 },
   trace: { tokens: 8_000 },
   task: Task.bitsPerByte({ tokens: 256, documentBytes: 1_024, maximumBytes: 24_576 }),
   text: {}
@@ -32,8 +32,8 @@ const full = {
 const small: typeof full = {
   expert: { ...full.expert, steps: 2, batch: 2, tokens: 32 },
   router: { ...full.router, steps: 2, batch: 2, tokens: 32 },
-  ngrams: { tokens: 256, window: 32 },
-  control: { ...full.control, steps: 12, batch: 2, tokens: 32 },
+  ngrams: { tokens: 2 * 2 * 32, window: 32 },
+  control: { ...full.control, steps: 10, batch: 2, tokens: 32 },
   trace: { tokens: 128 },
   task: Task.bitsPerByte({ tokens: 64, documentBytes: 128, maximumBytes: 512 }),
   text: { maximumBytes: 200_000 }
@@ -73,9 +73,9 @@ export const quickstart = (options: { readonly small: boolean; readonly seed?: s
     logs: { ...Object.fromEntries(Object.entries(experts).map(([domain, expert]) => [`expert ${domain}`, expert.log])), control: control.log, mixture: mixture.log },
     trace: routes,
     notes: [
-      "control: one adapter of rank 16, the mixture's active size, trained on all domains for as many tokens as experts and routers saw together.",
+      "control: one adapter of rank 16, the mixture's active size, trained on all domains for as many tokens as experts and a router saw together.",
       "oracle: each document by its own domain's expert; no router of these experts can be expected to do better.",
-      "mixture: routed token by token as in Mixtral; routed: by the posterior of the text so far under n-grams of each expert's text, the best router of docs/main-job.md, in a layout of our own; plots of routing show it."
+      "mixture: routed token by token as in Mixtral; routed: by the posterior of the text so far under n-grams counted in each expert's training text, the best router of docs/main-job.md, in a layout of our own; plots of routing show it."
     ]
   })
   return { ...exported, experts, report, trace, routes }

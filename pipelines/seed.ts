@@ -16,7 +16,7 @@ const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
 /**
  * 400 steps of 16 × 256 tokens: 1.6 M tokens, few on purpose. A seed trained to the end of what its size can learn from these domains leaves the
- * quickstart's 0.75 M tokens nothing to show: after 1,500 steps the experts of the quickstart gained 0.009 bits per byte on their own domains.
+ * quickstart's 0.64 M tokens nothing to show: after 1,500 steps the experts of the quickstart gained 0.009 bits per byte on their own domains.
  */
 export const seed = () => Pipeline.make("seed", () => {
   const texts = Pipeline.each(textFiles(here("../runs/texts")), (path, domain) => Corpus.load({ at: file(path), domain }))
