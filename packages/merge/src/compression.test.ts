@@ -54,6 +54,28 @@ describe("dropExperts", () => {
   })
 })
 
+describe("a router by n-grams", () => {
+  const router = Router.ngram({ active: 2, orders: 2, buckets: 8 }), shares = [[0.1, 0.4, 0.2, 0.3], [0.4, 0.3, 0.2, 0.1]], name = "layers.0.router.table"
+  const row = (table: Float32Array, expert: number) => table.subarray(expert * 16, (expert + 1) * 16)
+  test("dropping experts takes their rows; the layer that takes over has none", async () => {
+    const mixture = tinyMixture(4, { kind: "full" }, 1, router), small = await run(dropExperts(mixture, shares, 2)), table = await values(mixture.weights, name)
+    complete(small)
+    expect(await values(small.weights, name)).toEqual(Float32Array.from([...row(table, 1), ...row(table, 3)]))
+    expect(small.weights.infos.has("layers.1.router.table")).toBe(false)
+  })
+  test("merged experts have the mean of their log-odds, weighed as they are; folding keeps the table", async () => {
+    const mixture = tinyMixture(4, { kind: "full" }, 1, router), small = await run(mergeExperts(mixture, shares, 2)), table = await values(mixture.weights, name), found = await values(small.weights, name)
+    complete(small)
+    small.groups[0]!.forEach((group, to) => {
+      const total = group.reduce((sum, expert) => sum + shares[0]![expert]!, 0)
+      row(found, to).forEach((value, at) => expect(value).toBeCloseTo(group.reduce((sum, expert) => sum + shares[0]![expert]! / total * row(table, expert)[at]!, 0), 6))
+    })
+    const low = tinyMixture(3, { kind: "lowRank", rank: 2, scale: 1 }, 1, router), full = await run(fold(low))
+    complete(full)
+    expect(await values(full.weights, name)).toEqual(await values(low.weights, name))
+  })
+})
+
 describe("mergeExperts", () => {
   test("experts that are permuted copies merge into the original, whatever the usage", async () => {
     const mixture = tinyMixture(4), order = Uint32Array.from({ length: 24 }, (_, i) => (i * 5 + 1) % 24), held = new Map<string, Weights.MemoryTensor>()
