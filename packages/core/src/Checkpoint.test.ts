@@ -95,6 +95,11 @@ describe("written and opened again", () => {
     expect(of(false, loaded, step("hub/load", { id: "org/other", licence: "mit" }), step("merge/models", {}))).toEqual([...always, "base_model:", "- org/base", "- org/other", "base_model_relation: merge", "tags:", "- switchyard", "- merge"])
     expect(of(false, step("checkpoint/load", { folder: "seed", licence: "other", licenceName: "house" }))).toEqual([...always, "tags:", "- switchyard", "license: \"other\"", "license_name: \"house\""])
   })
+  test("a card says where choosing costs more than what is chosen", () => {
+    const form = mixtral.feedForward as Model.Mixture, cardOf = (router: Model.Mixture["router"]) => modelCard("switchyard", { ...mixtral, feedForward: { ...form, router } }, [])
+    expect(cardOf(form.router)).toMatch(/- active weights per token: [\d,]+\n/)
+    expect(cardOf({ unit: { of: "prefix", pool: "mean" }, score: { by: "likelihood" }, select: { keep: "top", active: 1 }, weight: "prob" })).toMatch(/- active weights per token: [\d,]+, once the experts are chosen; to choose, all of them run\n/)
+  })
   test("the licence of a source's card goes on; a card without one, or none, gives none", async () => {
     const at = await written("licence", made(llama)), path = join(at, "README.md"), card = await readFile(path, "utf8")
     expect(await run(licenceOf(at))).toEqual({})

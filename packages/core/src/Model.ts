@@ -167,7 +167,7 @@ const elements = (shape: ReadonlyArray<number>): number => shape.reduce((product
 /** Number of weights. */
 export const parameters = (model: Model): number => tensors(model).reduce((sum, { shape }) => sum + elements(shape), 0)
 
-/** Number of weights that one token uses: all but the experts that it does not visit. */
+/** Number of weights that one token uses: all but the experts that it does not visit. What a router runs or looks up in order to choose is counted by routing's `activeParameters`. */
 export const activeParameters = (model: Model): number => {
   const form = model.feedForward
   if (form.kind === "dense") return parameters(model)

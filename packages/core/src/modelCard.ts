@@ -11,6 +11,9 @@ const count = (value: number): string => value.toLocaleString("en-US")
 
 const textsOf = (lineage: ReadonlyArray<Step>, fact: string): ReadonlyArray<string> => [...new Set(lineage.map(({ facts }) => facts[fact]).filter((value): value is string => typeof value === "string"))]
 
+/** Whether a router runs every expert to choose among them. */
+const runsAll = (router: unknown): boolean => (router as { readonly score?: { readonly by?: unknown } } | null)?.score?.by === "likelihood"
+
 /** How the Hub says that a model comes from its bases; undefined where it is the base itself. */
 const relationOf = (lineage: ReadonlyArray<Step>, bases: number): string | undefined => {
   const made = lineage.map(({ stage }) => stage).filter((stage) => !/^(checkpoint|hub|export)\//.test(stage))
@@ -38,7 +41,7 @@ export const modelCard = (layout: string, model: Model.Model, lineage: ReadonlyA
   ]
   const size = form.kind === "dense" ? [`- feed-forward: dense, inner width ${form.inner}`] : [
     `- feed-forward: ${form.experts} experts, ${form.active} active per token, inner width ${form.inner}${form.expert.kind === "lowRank" ? `, each a change of rank ${form.expert.rank} of a shared one` : ""}`,
-    `- active weights per token: ${count(Model.activeParameters(model))}`,
+    `- active weights per token: ${count(Model.activeParameters(model))}${runsAll(form.router) ? ", once the experts are chosen; to choose, all of them run" : ""}`,
     `- router: \`${JSON.stringify(form.router)}\``
   ]
   const steps = lineage.map(({ stage, key, inputs, facts }, i) => {

@@ -4,6 +4,7 @@
  */
 import { Artifact, Checkpoint, Corpus, Model, Pipeline, Stage, Table, Tables } from "@switchyard/core"
 import { Device, Storage } from "@switchyard/gpu"
+import { meanActiveParameters } from "@switchyard/routing"
 import { Effect, Option, Schema } from "effect"
 import * as Diagnostics from "./Diagnostics.ts"
 import { allDomains, oracle, values } from "./values.ts"
@@ -13,7 +14,7 @@ import { program, score as scoreDocuments } from "./score.ts"
 import * as Scores from "./Scores.ts"
 import { Task } from "./Task.ts"
 
-/** What a model is and what scoring it took. Units: bytes; flopsPerToken counts everything executed for a token, scoring by routers included. */
+/** What a model is and what scoring it took. Units: bytes; activeParameters and flopsPerToken count everything executed for a token, scoring by routers included. */
 export const Facts = Schema.Struct({
   form: Schema.String, parameters: Schema.Int, activeParameters: Schema.Int, experts: Schema.Int, active: Schema.Int, flopsPerToken: Schema.Finite, tokens: Schema.Int, device: Schema.String, key: Schema.String, made: Schema.Array(Schema.String)
 })
@@ -25,7 +26,7 @@ const replicasOf = Effect.map(Effect.serviceOption(Device.Device), Option.match(
 
 /** Stage: the log-likelihood of every held-out document. Side: `facts`. Options: `task` (`Task.bitsPerByte()`); `storage` of the weights on the device (f32 when left out). Fails: CorpusError on an empty split; the device's failures. */
 export const score = Stage.make("evaluate/score", {
-  version: 1,
+  version: 2,
   inputs: [Stage.one("model", Checkpoint.Either), Stage.record("texts", Corpus.Artifact)],
   options: Schema.Struct({ task: Task, storage: Schema.optionalKey(Storage.Storage) }),
   output: scores,
@@ -48,7 +49,7 @@ export const score = Stage.make("evaluate/score", {
     return {
       main: Scores.fromDocuments(found.scores),
       facts: {
-        form: form.kind, parameters: Model.parameters(model.model), activeParameters: Model.activeParameters(model.model), experts: form.kind === "mixture" ? form.experts : 1, active: form.kind === "mixture" ? form.active : 1,
+        form: form.kind, parameters: Model.parameters(model.model), activeParameters: Math.round(meanActiveParameters(model.model, { tokens: Math.min(task.tokens, model.model.contextLength) })), experts: form.kind === "mixture" ? form.experts : 1, active: form.kind === "mixture" ? form.active : 1,
         flopsPerToken: found.flopsPerToken, tokens: found.tokens, device: found.device, key: context.keys["model"] ?? "", made: model.lineage.map(({ stage }) => stage)
       }
     }

@@ -31,6 +31,9 @@ test("dense first layers have neither experts nor a router", () => {
 test("deciding once: one router; layers that are told visit as many as they are told", () => {
   expect(activeParameters(described(Router.once(Router.topK({ active: 1 }), { layer: 1, before: [0, 2, 3] })))).toBe(body + (3 + 1 + 1) * full + experts * hidden)
 })
+test("of a router that is one product, core's count by names alone is the same", () => {
+  for (const model of [described(Router.topK({ active: 1 })), described(Router.topK({ active: 1 }), { kind: "lowRank", rank: 2, scale: 1 })]) expect([activeParameters(model), meanActiveParameters(model, { tokens: 7 })]).toEqual([Model.activeParameters(model), Model.activeParameters(model)])
+})
 test("tables are looked up, generated directions are made once", () => {
   expect(activeParameters(described(Router.hash({ active: 1 })))).toBe(body + layers * (full + experts))
   expect(activeParameters(described(Router.nexus({ active: 1, embedding: 6, inner: 5 })))).toBe(body + layers * (full + experts * hidden))
