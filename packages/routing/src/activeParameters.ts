@@ -44,10 +44,6 @@ export const activeParameters = (model: Model.Model, options: { readonly router?
 
 /** Their mean over the first `tokens` positions of a context. */
 export const meanActiveParameters = (model: Model.Model, options: { readonly router?: Router.Router; readonly tokens: number }): number => {
-  const { tokens, ...rest } = options, form = model.feedForward
-  if (form.kind === "dense") return Model.parameters(model)
-  const { score } = options.router ?? Schema.decodeUnknownSync(Router.Router)(form.router)
-  const trial = score.by === "likelihood" ? Math.min(score.trial ?? tokens, tokens) : tokens // positions before it are alike, and those from it on
-  const of = (position: number) => activeParameters(model, { ...rest, position })
-  return trial === tokens ? of(0) : (trial * of(0) + (tokens - trial) * of(trial)) / tokens
+  const { tokens, ...rest } = options
+  return Array.from({ length: tokens }, (_, position) => activeParameters(model, { ...rest, position })).reduce((sum, each) => sum + each / tokens, 0)
 }
