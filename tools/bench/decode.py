@@ -1,4 +1,4 @@
-"""Prompt and decoding time of a random Llama in transformers on the processor, for tools/bench/decode.ts: reads {prompt, tokens, threads, sizes} from the command line, prints milliseconds."""
+"""Prompt and decoding time of a random Llama in transformers on the processor, for eval:bench and tools/bench/decode.ts: gets {threads, sizes} on the command line; each line it reads, {prompt, tokens}, is answered by milliseconds."""
 import json
 import sys
 import time
@@ -14,13 +14,14 @@ config = transformers.LlamaConfig(vocab_size=s["vocabulary"], hidden_size=s["hid
 model = transformers.LlamaForCausalLM(config).eval()
 print(json.dumps(dict(version=f"transformers {transformers.__version__}, torch {torch.__version__}")), flush=True)
 for line in sys.stdin:  # one measurement for each line, so that ours and theirs take turns
-    ids = torch.arange(given["prompt"])[None] % s["vocabulary"]
+    asked = json.loads(line)
+    ids = torch.arange(asked["prompt"])[None] % s["vocabulary"]
     with torch.no_grad():
         began = time.perf_counter()
         out = model(ids, use_cache=True, logits_to_keep=1)
         prompt = time.perf_counter() - began
         times = []
-        for _ in range(given["tokens"]):
+        for _ in range(asked["tokens"]):
             began = time.perf_counter()
             out = model(out.logits[:, -1:].argmax(-1), past_key_values=out.past_key_values, use_cache=True)
             times.append(time.perf_counter() - began)

@@ -35,12 +35,12 @@ const product = (arena: Device.Arena, rows: number, columns: number, inner: numb
 
 /** transformers in a process of its own, which measures when asked; undefined where there is none. */
 const rival = Effect.promise(async () => {
-  const child = spawn("python3", [fileURLToPath(new URL("./decode.py", import.meta.url)), JSON.stringify({ prompt, tokens, threads: Math.max(1, workers), sizes })], { stdio: ["pipe", "pipe", "ignore"] })
+  const child = spawn("python3", [fileURLToPath(new URL("./decode.py", import.meta.url)), JSON.stringify({ threads: Math.max(1, workers), sizes })], { stdio: ["pipe", "pipe", "ignore"] })
   const ended = new Promise<undefined>((resolve) => { child.on("error", () => resolve(undefined)); child.on("exit", () => resolve(undefined)) })
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator](), next = () => Promise.race([lines.next().then(({ value }) => value as string | undefined), ended])
   const hello = await next()
   if (hello === undefined) return undefined
-  const measure = async () => { child.stdin.write("\n"); return JSON.parse((await next())!) as { readonly prompt: number; readonly tokens: ReadonlyArray<number> } }
+  const measure = async () => { child.stdin.write(`${JSON.stringify({ prompt, tokens })}\n`); return JSON.parse((await next())!) as { readonly prompt: number; readonly tokens: ReadonlyArray<number> } }
   return { version: (JSON.parse(hello) as { readonly version: string }).version, measure, close: () => child.stdin.end() }
 })
 

@@ -24,9 +24,11 @@ import { multiply } from "./ops/multiply.ts"
 import { rmsNorm } from "./ops/rmsNorm.ts"
 import { rope, type RopeTables } from "./ops/rope.ts"
 import { sliceRows } from "./ops/sliceRows.ts"
+import { divideHeads, type OwnHeads } from "./ops/splitAttention.ts"
 import { swiglu } from "./ops/swiglu.ts"
 import { view } from "./ops/view.ts"
 import { rotaryFrequencies, rotaryMagnitude, rotatedSize, yarnMagnitude } from "./rotaryFrequencies.ts"
+import { joinReplicas } from "./Recording.ts"
 import type { Storage } from "./Storage.ts"
 import { expectShape, joined, kept, type Tensor } from "./Tensor.ts"
 
@@ -48,6 +50,8 @@ export interface Decoder {
     readonly positions: Map<string, { readonly size: Size; readonly tensor: Tensor }>
     /** The embedding as a head whose rows are split over replicas, where the two are one. */
     readonly splitHead?: Tensor | undefined
+    /** Which heads each replica computes of a prompt, where matrices are split. */
+    readonly ownHeads?: OwnHeads | undefined
   }
 }
 
@@ -93,7 +97,9 @@ export const make = (model: Model.Model, options: { readonly sizes?: ReadonlyArr
   }
   const localTables = model.attention?.localTheta === undefined ? undefined : table("rope.local")
   const splitHead = split > 1 && model.tiedEmbeddings && storage?.("embedding") === undefined ? splitRows("head", [model.vocabulary, model.hidden], split) : undefined
-  const decoder: Decoder = { model, split, parameters, largestBuffer: largestBuffer ?? Infinity, constants: { splitHead, tables: table("rope"), localTables, positions: new Map() } }
+  const own = (label: string) => kept([Math.ceil(model.heads / split)], { dtype: "u32", sharded: true, label })
+  const ownHeads = split > 1 && model.attention?.sinks !== true ? { heads: own("heads.own"), groups: own("heads.ownGroups") } : undefined
+  const decoder: Decoder = { model, split, parameters, largestBuffer: largestBuffer ?? Infinity, constants: { splitHead, ownHeads, tables: table("rope"), localTables, positions: new Map() } }
   for (const size of sizes) announce(decoder, size)
   return decoder
 }
@@ -131,7 +137,12 @@ export const load = Effect.fn("Decoder.load")(function*(arena: Arena, decoder: D
     yield* arena.upload(tensor, data)
     if (name === "embedding" && decoder.constants.splitHead !== undefined) yield* arena.upload(decoder.constants.splitHead, data)
   }
-  const { localTables, positions, tables } = decoder.constants
+  const { localTables, ownHeads, positions, tables } = decoder.constants
+  if (ownHeads !== undefined) {
+    const { groups, heads } = divideHeads({ ...decoder.model, replicas: decoder.split })
+    yield* arena.upload(ownHeads.heads, heads)
+    yield* arena.upload(ownHeads.groups, groups)
+  }
   for (const [of, local] of [[tables, false], [localTables, true]] as const) {
     if (of === undefined) continue
     const { cosines, sines } = of, frequencies = rotaryFrequencies(decoder.model, { positions: cosines.shape[0]!, local }), half = frequencies.length, magnitude = local ? 1 : rotaryMagnitude(decoder.model)
@@ -199,13 +210,24 @@ const projected = (decoder: Decoder, x: Tensor, layer: number, name: "query" | "
 export const activate = (gate: Tensor, up: Tensor, activation: Model.Activation | undefined): Tensor =>
   activation === undefined ? swiglu(gate, up) : activation.kind === "geluTanh" ? multiply(map(gate, "gelu"), up) : clampedSwiglu(gate, up, activation)
 
+/** `activate` of what `through` gives for gate and for up. Where both are split over replicas it runs on their shares, which `through` then must not join, and its result is joined: half the numbers to exchange. */
+export const activateSplit = ({ gate, up }: { readonly gate: Tensor; readonly up: Tensor }, through: (weight: Tensor, join: { readonly join: boolean }) => Tensor, activation: Model.Activation | undefined): Tensor => {
+  const split = gate.slot.sharded && up.slot.sharded, join = { join: !split }, inner = activate(through(gate, join), through(up, join), activation) // [rows, inner], of this replica where split
+  return split ? joinReplicas(inner) : inner
+}
+
 /** The dense feed-forward of a layer: down(silu(gate x) · up x), or with the model's own inner function. Shapes: x [rows, hidden] → [rows, hidden]. */
 export const feedForward = (decoder: Decoder, x: Tensor, layer: number, options: { readonly adapters?: Adapters | undefined; readonly tap?: Tap | undefined } = {}): Tensor => {
   const { adapters, tap } = options, at = `layers.${layer}.feedForward`
-  const inner = activate(project(decoder, x, `${at}.gate`, adapters), project(decoder, x, `${at}.up`, adapters), decoder.model.activation) // [rows, inner]
+  const { activation } = decoder.model, adapted = adapters?.(`${at}.gate`) ?? adapters?.(`${at}.up`)
+  const inner = adapted === undefined ? activateSplit({ gate: parameter(decoder, `${at}.gate`), up: parameter(decoder, `${at}.up`) }, (weight, join) => linear(x, weight, undefined, join), activation)
+    : activate(project(decoder, x, `${at}.gate`, adapters), project(decoder, x, `${at}.up`, adapters), activation) // [rows, inner]
   tap?.("feedForward.inner", layer, inner)
   return project(decoder, inner, `${at}.down`, adapters)
 }
+
+/** From so many tokens of a row on, a prompt's heads are divided over replicas: below, meeting once more costs more. */
+const dividedTokens = 32
 
 /** States after the final norm. Shapes: ids u32 [rows] → [rows, hidden]. */
 export const states = (decoder: Decoder, ids: Tensor, options: ForwardOptions): Tensor => {
@@ -225,7 +247,7 @@ export const states = (decoder: Decoder, ids: Tensor, options: ForwardOptions): 
     const [query, key, value] = latent === undefined ? (["query", "key", "value"] as const).map((name) => projected(decoder, attended, layer, name, positions, adapters)) as [Tensor, Tensor, Tensor]
       : latentHeads(attended, latent, { model, positions, tables: constants.tables, project: (x, name) => project(decoder, x, `${at}.${name}`, adapters), gain: (name) => parameter(decoder, `${at}.${name}`) })
     const sizes = { batch, tokens, heads, keyValueHeads, headSize, window: options.window ?? windowOf(model, layer), scale, softCap, valueSize: latent?.value, sinks: sinks ? parameter(decoder, `${at}.sinks`) : undefined }
-    const mixed = chunk === undefined ? attention(query, key, value, sizes) : cachedAttention(query, key, value, chunk.cache.layers[layer]!, chunk.places, { ...sizes, fresh: chunk.fresh }) // [rows, heads · headSize]
+    const mixed = chunk === undefined ? attention(query, key, value, sizes) : cachedAttention(query, key, value, chunk.cache.layers[layer]!, chunk.places, { ...sizes, fresh: chunk.fresh, own: tokens < dividedTokens ? undefined : constants.ownHeads }) // [rows, heads · headSize]
     tap?.("attention.inner", layer, mixed)
     const attentionProduct = project(decoder, mixed, `${at}.output`, adapters) // [rows, hidden]
     const biased = outputBias ? addRow(attentionProduct, parameter(decoder, `${at}.outputBias`)) : attentionProduct

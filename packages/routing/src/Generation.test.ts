@@ -83,6 +83,16 @@ test("by n-grams, with a cache and without: the same answers, of prompts shorter
   expect(kept.every(({ ids }) => ids.length > 3)).toBe(true)
   expect(kept.map(({ ids }) => ids)).toEqual((yield* answers(false)).map(({ ids }) => ids))
 })).pipe(Effect.provide(plain))))
+test("a prompt whose heads are divided over workers, three of them over two, in groups, of two rows: the same but for rounding", async () => {
+  const wide: Model.Model = { ...base, hidden: 24, heads: 6, keyValueHeads: 3, headSize: 4, contextLength: 64, feedForward: { kind: "dense", inner: 24 } }
+  const both = [wide, { ...wide, heads: 3, keyValueHeads: 1, attention: { window: 5, softCap: 3 } }]
+  const prompts = (workers: number) => Effect.runPromise(Effect.scoped(Effect.forEach(both, (model) => Effect.gen(function*() {
+    const generator = yield* Generation.open(checkpointOf(model), { batch: 2, window: 64 })
+    return yield* generator.advance([{ row: 0, ids: text(1, 50), fresh: true }, { row: 1, ids: text(2, 37), fresh: true }])
+  }))).pipe(Effect.map((all) => all.flat()), Effect.provide(Device.host({ workers }))))
+  const [divided, whole] = [await prompts(2), await prompts(0)]
+  for (const [row, logits] of divided.entries()) expect(farthest(logits, whole[row]!)).toBeLessThan(2e-5 * Math.max(...whole[row]!.map(Math.abs)))
+})
 test("a sampled answer of a mixture is the same alone and beside others", () => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
   const checkpoint = checkpointOf(models["low-rank experts by a pooled prefix"]!), options = { maximum: 8, temperature: 1, seed: 5 }, prompts = ["a man", "the", "of two cities"]
   const together = yield* Generate.answers(yield* Generation.open(checkpoint, { batch: 3 }), checkpoint.tokenizer, prompts, options), alone = yield* Generation.open(checkpoint)

@@ -42,7 +42,8 @@ export const mix = (x: Tensor.Tensor, decision: Decision, experts: Experts, opti
   if (experts.kind === "full") {
     const { down, gate, up } = experts.stack
     const biased = (product: Tensor.Tensor, matrix: Matrix) => experts.bias === undefined ? product : Op.add(product, ofVisits(experts.bias[matrix], decision)) // [slots, out]
-    const inner = Decoder.activate(biased(Op.groupedLinear(visits, gate, offsets), "gate"), biased(Op.groupedLinear(visits, up, offsets), "up"), activation) // [slots, inner]
+    const inner = experts.bias === undefined ? Decoder.activateSplit({ gate, up }, (weight, join) => Op.groupedLinear(visits, weight, offsets, 1, join), activation)
+      : Decoder.activate(biased(Op.groupedLinear(visits, gate, offsets), "gate"), biased(Op.groupedLinear(visits, up, offsets), "up"), activation) // [slots, inner]
     const mixed = Op.combine(biased(Op.groupedLinear(inner, down, offsets), "down"), places, weights)
     return opening === undefined ? mixed : Op.scaleRows(mixed, opening)
   }
@@ -63,7 +64,7 @@ const ofVisits = (table: Tensor.Tensor, { experts, order, places }: Decision): T
 
 /** The shared expert on every row, times sigmoid(x · router) where it has a gate. Shapes: x [rows, hidden] → [rows, hidden]. */
 export const shared = (x: Tensor.Tensor, { activation, feedForward: { down, gate, up }, router }: Shared): Tensor.Tensor => {
-  const output = Op.linear(Decoder.activate(Op.linear(x, gate), Op.linear(x, up), activation), down) // [rows, hidden]
+  const output = Op.linear(Decoder.activateSplit({ gate, up }, (weight, join) => Op.linear(x, weight, undefined, join), activation), down) // [rows, hidden]
   return router === undefined ? output : Op.scaleRows(output, Op.view(Op.map(Op.linear(x, router), "sigmoid"), [x.shape[0]!]))
 }
 

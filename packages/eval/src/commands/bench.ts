@@ -12,6 +12,7 @@ import { fileURLToPath } from "node:url"
 import * as Report from "../Report.ts"
 import { bytes } from "../reportTables.ts"
 import { onDevice, productWithTransfers, sizes } from "./benches.ts"
+import * as Decoding from "./decoding.ts"
 import { type Case, type Failed, type Row, rows, samples } from "./measure.ts"
 import * as Peers from "./peers.ts"
 import { aligned } from "./present.ts"
@@ -36,8 +37,14 @@ export const bench = (devices: ReadonlyArray<Device.Service>, options: { readonl
     const own = yield* onDevice(device, size, seed)
     cases.push(...own.cases)
     memory.push(...own.memory)
+    const decoding = runs < enough ? Decoding.look : Decoding.smol
+    if (device.name === "host") cases.push(...yield* Decoding.cases(device, decoding, seed))
     if (!options.peers) continue
     if (device.name === "host") {
+      const threads = Math.max(1, device.replicas)
+      for (const [name, made] of [["transformers", Peers.transformers(decoding, device.name, threads)], ["transformers.js", runs < enough ? Effect.fail<Failed>({ message: "its model has the full size" }) : Peers.transformersJs(decoding, device.name, threads)]] as const) {
+        yield* Effect.match(made, { onFailure: ({ message }) => skip(name, message), onSuccess: (theirs) => { cases.push(...theirs) } })
+      }
       const like = own.cases.find(({ name }) => name === "training step")!
       for (const threads of [Math.max(2, device.replicas), 1]) yield* join(`PyTorch, ${threads} threads`, Peers.torch(like, { batch: size.batch, tokens: size.tokens, threads, steps: 3 }))
     }
@@ -132,6 +139,6 @@ export const command = Command.make("eval:bench", {
   yield* Console.log(`${aligned([headings, ...found.rows.map(cells)])}\n\n${aligned([memoryHeadings, ...found.memory.map(memoryCells)])}\n\n${circumstances(runs)}`)
   if (write) yield* File.write(document, yield* replaceFigures(yield* File.read(document), markdown(found)))
   yield* Console.log(`written: ${join(folder, "report.md")}, report.html, report.json, results.arrow, bench.arrow${write ? ", docs/benchmarks.md" : ""}`)
-}))).pipe(Command.withDescription("times of products, layers and training steps on every device present, against floors and other libraries"))
+}))).pipe(Command.withDescription("times of products, layers, training steps and generation on every device present, against floors and other libraries"))
 
 await start(command, import.meta)

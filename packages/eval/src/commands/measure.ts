@@ -17,8 +17,8 @@ export interface Case {
   readonly work?: { readonly flops: number; readonly bytes: number }
   /** How its best rate sets the device's floors: `copy` by bytes, `product` by operations. */
   readonly floor?: "copy" | "product"
-  /** The name of the case, of the same device and shape, whose median its own is divided by. */
-  readonly against?: string
+  /** The name of the case, of the same device and shape, whose median its own is divided by; of several the quickest. */
+  readonly against?: string | ReadonlyArray<string>
   /** What the project expects of that ratio: at most. */
   readonly atMost?: number
   /** Gives it a second row, by processor time, and that row's own `against` where it differs. */
@@ -81,13 +81,13 @@ export const rows = (measured: ReadonlyMap<Case, ReadonlyArray<Timing>>): Readon
     Math.max(0, ...all.filter(([each]) => each.device === device && each.floor === floor).map(([{ work }, timings]) => work![of] / median(timings)))
   const row = ([each, timings]: readonly [Case, ReadonlyArray<Timing>], clock: keyof Timing): Row => {
     const { adapter, atMost, device, name, shape, work } = each, times = timings.map((timing) => timing[clock]!), suffix = clock === "wall" ? "" : ", processor time"
-    const against = clock === "wall" ? each.against : each.processor?.against ?? each.against
+    const candidates = [clock === "wall" ? each.against : each.processor?.against ?? each.against].flat()
     const bandwidth = best(device, "copy", "bytes"), rate = best(device, "product", "flops")
-    const other = all.find(([candidate]) => candidate.name === against && candidate.device === device && candidate.shape === shape)
+    const other = all.filter(([candidate]) => candidates.includes(candidate.name) && candidate.device === device && candidate.shape === shape).sort(([, a], [, b]) => median(a, clock) - median(b, clock))[0]
     return {
       name: `${name}${suffix}`, device, adapter, shape, milliseconds: quantile(times, 0.5), lowerQuartile: quantile(times, 0.25), upperQuartile: quantile(times, 0.75), runs: times.length,
       floor: clock === "processor" || work === undefined || bandwidth === 0 || rate === 0 ? null : Math.max(work.bytes / bandwidth, work.flops / rate),
-      against: other === undefined ? "" : `${against}${suffix}`, ratio: other === undefined ? null : quantile(times, 0.5) / median(other[1], clock), atMost: other === undefined ? null : atMost ?? null
+      against: other === undefined ? "" : `${other[0].name}${suffix}`, ratio: other === undefined ? null : quantile(times, 0.5) / median(other[1], clock), atMost: other === undefined ? null : atMost ?? null
     }
   }
   return all.flatMap((each) => [row(each, "wall"), ...each[0].processor === undefined ? [] : [row(each, "processor")]])

@@ -1,37 +1,78 @@
 /**
- * The same work by others, where they are present: PyTorch's training step, and matrix products by onnxruntime-node's own WebGPU provider.
+ * The same work by others, where they are present: PyTorch's training step, generation by transformers and transformers.js, and matrix products by
+ * onnxruntime-node's own WebGPU provider.
  */
 import { Effect } from "effect"
-import { execFile } from "node:child_process"
+import { execFile, spawn } from "node:child_process"
 import { existsSync, readdirSync } from "node:fs"
 import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
 import { delimiter, dirname, join } from "node:path"
+import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
+import { type Ask, type Decoding, rivalCases } from "./decoding.ts"
 import { type Case, clocked, type Failed, type Timing } from "./measure.ts"
 
 const failed = (cause: unknown): Failed => ({ message: (cause instanceof Error ? cause.message : String(cause)).split("\n")[0]! })
 const attempt = <A>(run: () => Promise<A>): Effect.Effect<A, Failed> => Effect.tryPromise({ try: run, catch: failed })
 
-const script = fileURLToPath(new URL("../../../../tools/bench/training_step.py", import.meta.url))
+const inTools = (name: string): string => fileURLToPath(new URL(`../../../../tools/bench/${name}`, import.meta.url))
+const script = inTools("training_step.py")
+const execute = (program: string, args: ReadonlyArray<string>) => attempt(async () => (await promisify(execFile)(program, args)).stdout.trim())
+/** A python3 that has this module, and the module's version. Tools put folders of their own in front of PATH, and the first python3 there need not be the one with it. */
+const pythonWith = (module: string): Effect.Effect<{ readonly python: string; readonly version: string }, Failed> => Effect.suspend(() => {
+  const pythons = [...new Set((process.env["PATH"] ?? "").split(delimiter).map((folder) => join(folder, "python3")).filter((path) => existsSync(path)))]
+  const tried = pythons.map((python) => Effect.map(execute(python, ["-c", `import ${module}; print(${module}.__version__)`]), (version) => ({ python, version })))
+  const missing: Failed = { message: `no python3 with ${module} is installed` }
+  return tried.reduceRight((rest, first) => Effect.matchEffect(first, { onSuccess: Effect.succeed, onFailure: () => rest }), Effect.fail(missing) as typeof tried[number])
+})
 /** The training step in PyTorch on so many threads. By processor time one thread is the honest rival: more of them also burn it waiting for each other. Fails: this is no checkout of the repository, or Python has no torch. */
 export const torch = (like: Pick<Case, "device" | "shape">, options: { readonly batch: number; readonly tokens: number; readonly threads: number; readonly steps: number }): Effect.Effect<Case, Failed> => Effect.gen(function*() {
   if (!existsSync(script)) return yield* Effect.fail({ message: "tools/bench/training_step.py is in the repository only" })
-  const run = (python: string, args: ReadonlyArray<string>) => attempt(async () => (await promisify(execFile)(python, args)).stdout.trim())
-  // tools put folders of their own in front of PATH, and the first python3 there need not be the one with torch
-  const pythons = [...new Set((process.env["PATH"] ?? "").split(delimiter).map((folder) => join(folder, "python3")).filter((path) => existsSync(path)))]
-  const tried = pythons.map((python) => Effect.map(run(python, ["-c", "import torch; print(torch.__version__)"]), (version) => ({ python, version })))
-  const missing: Failed = { message: "no python3 with torch is installed" }
-  const { python, version } = yield* tried.reduceRight((rest, first) => Effect.matchEffect(first, { onSuccess: Effect.succeed, onFailure: () => rest }), Effect.fail(missing) as typeof tried[number])
+  const { python, version } = yield* pythonWith("torch")
   const { batch, steps, threads, tokens } = options
   return {
     name: threads > 1 ? "PyTorch training step" : "PyTorch training step, 1 thread", device: like.device, shape: like.shape, adapter: `PyTorch ${version}, ${threads} threads`, ...threads > 1 ? {} : { processor: {} },
-    time: Effect.map(run(python, [script, "--runs", "1", "--steps", String(steps), "--batch", String(batch), "--tokens", String(tokens), "--threads", String(threads)]), (printed): Timing => {
+    time: Effect.map(execute(python, [script, "--runs", "1", "--steps", String(steps), "--batch", String(batch), "--tokens", String(tokens), "--threads", String(threads)]), (printed): Timing => {
       const { tokensPerProcessorSecond, tokensPerSecond } = JSON.parse(printed.split("\n").at(-1)!) as { tokensPerSecond: number; tokensPerProcessorSecond: number }
       return { wall: 1000 * batch * tokens / tokensPerSecond, processor: 1000 * batch * tokens / tokensPerProcessorSecond }
     })
   }
+})
+
+// ---- generation
+/** A program of tools/bench that says its version on a line, and then answers each line it gets by one of JSON. Lives as long as the scope. */
+const conversation = (program: string, args: ReadonlyArray<string>) => Effect.gen(function*() {
+  const child = yield* Effect.acquireRelease(Effect.sync(() => spawn(program, args, { stdio: ["pipe", "pipe", "pipe"] })), (child) => Effect.sync(() => { child.stdin.end(); child.kill() }))
+  let trouble = ""
+  child.stderr.on("data", (text) => { trouble = `${trouble}${text}`.slice(-4000) })
+  const ended = new Promise<never>((_, reject) => { child.on("error", reject); child.on("exit", (code) => reject(new Error(`${program} ended with ${code}: ${trouble.trim().split("\n").at(-1)}`))) })
+  ended.catch(() => undefined) // told to whoever waits for an answer
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  const next = async (): Promise<unknown> => JSON.parse((await Promise.race([lines.next(), ended])).value as string)
+  const { version } = (yield* attempt(next)) as { readonly version: string }
+  return { version, ask: (question: object) => attempt(() => { child.stdin.write(`${JSON.stringify(question)}\n`); return next() }) }
+})
+
+/** The cases of generation in transformers, where a python3 has it. */
+export const transformers = (decoding: Decoding, device: string, threads: number) => Effect.gen(function*() {
+  const { python } = yield* pythonWith("transformers"), { model } = decoding
+  if (model.feedForward.kind !== "dense") return yield* Effect.fail<Failed>({ message: "it has no mixture to compare" })
+  const { headSize, heads, hidden, keyValueHeads, layers, vocabulary } = model
+  const { ask, version } = yield* conversation(python, [inTools("decode.py"), JSON.stringify({ threads, sizes: { headSize, heads, hidden, keyValueHeads, layers, vocabulary, inner: model.feedForward.inner } })])
+  return rivalCases(decoding, device, "transformers", version, (prompt, tokens) => ask({ prompt, tokens }) as ReturnType<Ask>)
+})
+
+/** Names the folder where @huggingface/transformers is installed and tools/bench/decode_onnx.py has written its model. */
+export const transformersJsVariable = "SWITCHYARD_TRANSFORMERS_JS"
+/** The cases of generation in transformers.js, of the full size alone. */
+export const transformersJs = (decoding: Decoding, device: string, threads: number) => Effect.gen(function*() {
+  const folder = process.env[transformersJsVariable]
+  if (folder === undefined) return yield* Effect.fail<Failed>({ message: `${transformersJsVariable} names no folder with it` })
+  if (!existsSync(join(folder, "model", "onnx", "model.onnx"))) return yield* Effect.fail<Failed>({ message: `python3 tools/bench/decode_onnx.py ${folder} has not written its model yet` })
+  const { ask, version } = yield* conversation(process.execPath, [inTools("decode_transformers_js.mjs"), JSON.stringify({ folder, threads })])
+  return rivalCases(decoding, device, "transformers.js", version, (prompt, tokens) => ask({ prompt, tokens }) as ReturnType<Ask>)
 })
 
 // ---- onnxruntime-node's WebGPU provider

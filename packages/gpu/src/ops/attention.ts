@@ -23,7 +23,7 @@ export interface AttentionOptions {
 }
 
 export const attention = (q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor => {
-  const { batch, headSize, heads, keyValueHeads, scale = 1 / Math.sqrt(headSize), sinks, softCap, tokens, valueSize = headSize, window } = options
+  const { batch, headSize, heads, keyValueHeads, tokens, valueSize = headSize } = options
   if (heads % keyValueHeads !== 0) throw new Error(`attention: heads (${heads}) must be a multiple of keyValueHeads (${keyValueHeads})`)
   expectShape("attention", "q", q, [batch * tokens, heads * headSize])
   expectShape("attention", "k", k, [batch * tokens, keyValueHeads * headSize])
@@ -33,11 +33,16 @@ export const attention = (q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   const query = view(byHead(q, heads), [stacks, queries, headSize])
   const key = view(byHead(k, keyValueHeads), [stacks, tokens, headSize])
   const value = view(byHead(v, keyValueHeads, valueSize), [stacks, tokens, valueSize])
+  return view(permute(view(mixStacks(query, key, value, options), [batch, heads, tokens, valueSize])), [batch * tokens, heads * valueSize])
+}
+
+/** Each stack's queries, some heads' one after another, mix its values. Shapes: query [stacks, heads of a stack · tokens, headSize], key [stacks, tokens, headSize], value [stacks, tokens, valueSize] → [all queries, valueSize]. */
+export const mixStacks = (query: Tensor, key: Tensor, value: Tensor, { headSize, scale = 1 / Math.sqrt(headSize), sinks, softCap, tokens, window }: Pick<AttentionOptions, "headSize" | "scale" | "sinks" | "softCap" | "tokens" | "window">): Tensor => {
+  const [stacks, queries] = query.shape as readonly [number, number], rows = stacks * queries
   const products = matmul(query, key, { transposeB: true }) // [stacks, queries, tokens]
   const [scores, times] = softCap === undefined ? [products, scale] : [map(affine(products, { scale: scale / softCap }), "tanh"), softCap]
   const weights = causalSoftmax(scores, { queries: tokens, scale: times, window }) // [stacks, queries, tokens]
-  const mixed = view(matmul(weights, value), [batch * heads * tokens, valueSize])
-  const rows = [batch * heads * tokens, tokens]
-  const left = sinks === undefined ? mixed : scaleRows(mixed, sinkShare(view(scores, rows), stopGradient(view(weights, rows)), sinks, { scale: times, repeat: tokens }))
-  return view(permute(view(left, [batch, heads, tokens, valueSize])), [batch * tokens, heads * valueSize])
+  const mixed = view(matmul(weights, value), [rows, value.shape[2]!])
+  if (sinks === undefined) return mixed
+  return scaleRows(mixed, sinkShare(view(scores, [rows, tokens]), stopGradient(view(weights, [rows, tokens])), sinks, { scale: times, repeat: tokens }))
 }

@@ -5,7 +5,8 @@
  *
  * Shapes: q [batch · tokens, heads · headSize], k and v [batch · tokens, keyValueHeads · headSize], keys and values of the cache [batch, capacity, keyValueHeads · headSize] (values with `valueSize`, as v has),
  * places u32 [batch · tokens] (0xffffffff: no token; gives zeros) → like q. Options: as `attention`; `fresh` when every sequence begins at place 0 in this
- * call, its tokens first and the places left out behind them: the keys of the call are then all there are, and matrix products do.
+ * call, its tokens first and the places left out behind them: the keys of the call are then all there are, and matrix products do; `own` heads of each replica
+ * divide these over replicas.
  */
 import { cachedMix } from "../kernels/cachedMix.ts"
 import { cachedScores } from "../kernels/cachedScores.ts"
@@ -18,14 +19,15 @@ import { attention, type AttentionOptions } from "./attention.ts"
 import { map } from "./map.ts"
 import { scaleRows } from "./scaleRows.ts"
 import { sinkShare } from "./sinkShare.ts"
+import { type OwnHeads, splitAttention } from "./splitAttention.ts"
 import { view } from "./view.ts"
 
 /** One layer's keys and values so far: kept tensors [batch, capacity, keyValueHeads · headSize]. */
 export interface LayerCache { readonly keys: Tensor; readonly values: Tensor }
-export interface CachedAttentionOptions extends AttentionOptions { readonly fresh?: boolean }
+export interface CachedAttentionOptions extends AttentionOptions { readonly fresh?: boolean; readonly own?: OwnHeads | undefined }
 
 export const cachedAttention = (q: Tensor, k: Tensor, v: Tensor, cache: LayerCache, places: Tensor, options: CachedAttentionOptions): Tensor => {
-  const { batch, fresh = false, headSize, heads, keyValueHeads, scale = 1 / Math.sqrt(headSize), sinks, softCap, tokens, valueSize = headSize, window = 0 } = options, rows = batch * tokens, width = keyValueHeads * headSize
+  const { batch, fresh = false, headSize, heads, keyValueHeads, own, scale = 1 / Math.sqrt(headSize), sinks, softCap, tokens, valueSize = headSize, window = 0 } = options, rows = batch * tokens, width = keyValueHeads * headSize
   const capacity = cache.keys.shape[1]!
   if (heads % keyValueHeads !== 0) throw new Error(`cachedAttention: heads (${heads}) must be a multiple of keyValueHeads (${keyValueHeads})`)
   expectShape("cachedAttention", "q", q, [rows, heads * headSize])
@@ -35,7 +37,7 @@ export const cachedAttention = (q: Tensor, k: Tensor, v: Tensor, cache: LayerCac
   expectShape("cachedAttention", "keys", cache.keys, [batch, undefined, width])
   expectShape("cachedAttention", "values", cache.values, [batch, capacity, keyValueHeads * valueSize])
   for (const [x, into] of [[k, cache.keys], [v, cache.values]] as const) Recording.step(cacheRows, { x, places, cache: into }, { count: x.slot.length, columns: x.shape[1]!, tokens, capacity })
-  if (fresh) return attention(q, k, v, options)
+  if (fresh) return own === undefined || sinks !== undefined ? attention(q, k, v, options) : splitAttention(q, k, v, own, options)
   const scores = Recording.scratch([rows * heads, capacity]), weights = Recording.scratch([rows * heads, capacity]), out = Recording.scratch([rows, heads * valueSize])
   const sizes = { tokens, heads, keyValueHeads, headSize, capacity, window }
   Recording.step(cachedScores, { q, keys: cache.keys, places, out: scores }, { count: rows * heads * capacity, ...sizes, scale })

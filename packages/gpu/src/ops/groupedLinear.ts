@@ -1,7 +1,7 @@
 /**
  * Each contiguous group of rows through its own linear layer: out[row] = alpha · x[row] weight[group]ᵀ.
  *
- * Shapes: x [slots, in], weight [groups, out, in] f32 or stored, offsets u32 [groups + 1] (group g owns rows offsets[g] … offsets[g + 1] − 1, every row owned) → [slots, out]. A sharded weight as in `linear`.
+ * Shapes: x [slots, in], weight [groups, out, in] f32 or stored, offsets u32 [groups + 1] (group g owns rows offsets[g] … offsets[g + 1] − 1, every row owned) → [slots, out]. A sharded weight, and `join`, as in `linear`.
  */
 import * as Gradient from "../Gradient.ts"
 import { groupedMatmulNN } from "../kernels/groupedMatmulNN.ts"
@@ -15,7 +15,7 @@ import { expectShape, partsOf, type Tensor } from "../Tensor.ts"
 import { idsWithin } from "./idsWithin.ts"
 import { refuseTraining, storedAs } from "./weightProducts.ts"
 
-export const groupedLinear = (x: Tensor, weight: Tensor, offsets: Tensor, alpha = 1): Tensor => {
+export const groupedLinear = (x: Tensor, weight: Tensor, offsets: Tensor, alpha = 1, { join = true }: { readonly join?: boolean } = {}): Tensor => {
   expectShape("groupedLinear", "x", x, [undefined, undefined])
   const [slots, inner] = x.shape as readonly [number, number]
   expectShape("groupedLinear", "weight", weight, [undefined, undefined, inner], "weight")
@@ -27,7 +27,7 @@ export const groupedLinear = (x: Tensor, weight: Tensor, offsets: Tensor, alpha 
     if (isStorage(part.dtype)) Recording.step(storedGroupedMatmulNT, { x, weight: part, offsets: starts, out }, { ...forward, groups: count, ...storedAs(part) }, share)
     else Recording.step(groupedMatmulNT, { x, weight: part, offsets: starts, out }, { ...forward, groups: count }, share)
   }
-  if (weight.slot.sharded) return Recording.joinReplicas(out)
+  if (weight.slot.sharded) return join ? Recording.joinReplicas(out) : out
   return Gradient.derive(out, [x, ...shares.map(({ part }) => part)], (gradient, [needsX = false, ...needs]) => {
     const back = needsX ? Recording.scratch(x.shape) : undefined
     if (back !== undefined) for (const { count, part, share, starts } of shares) {
