@@ -1,11 +1,12 @@
 /**
  * Generation on the host device: a random Llama of SmolLM2-135M's sizes, milliseconds of a prompt and of each token after it, beside the floor (every weight read once at the speed
- * at which a product of one row reads a large matrix) and beside transformers on the processor, where python3 has it. Ours and theirs take turns. With --products, the two ways of a product of few rows.
+ * at which a product of one row reads a large matrix) and beside transformers on the processor, where python3 has it. Ours and theirs take turns. With --products, the two ways of a product of few rows; with --profile, where a prompt and a token spend their time on the
+ * first worker (--workers 0: on the only thread).
  *
- *   node --import tsx --conditions=@switchyard/source tools/bench/decode.ts [--rounds 5] [--prompt 128] [--tokens 16] [--workers 2] [--products]
+ *   node --import tsx --conditions=@switchyard/source tools/bench/decode.ts [--rounds 5] [--prompt 128] [--tokens 16] [--workers 2] [--products | --profile]
  */
 import { Checkpoint, Model, Random, Tokenizer, Weights } from "@switchyard/core"
-import { Device, hostDevice, Op, Recording, Tensor } from "@switchyard/gpu"
+import { Device, hostDevice, type HostStats, Op, Recording, Tensor } from "@switchyard/gpu"
 import { Generation } from "@switchyard/routing"
 import { Effect } from "effect"
 import { spawn } from "node:child_process"
@@ -14,7 +15,7 @@ import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 
-const { values } = parseArgs({ options: { rounds: { type: "string", default: "5" }, prompt: { type: "string", default: "128" }, tokens: { type: "string", default: "16" }, workers: { type: "string", default: String(availableParallelism()) }, products: { type: "boolean", default: false } } })
+const { values } = parseArgs({ options: { rounds: { type: "string", default: "5" }, prompt: { type: "string", default: "128" }, tokens: { type: "string", default: "16" }, workers: { type: "string", default: String(availableParallelism()) }, products: { type: "boolean", default: false }, profile: { type: "boolean", default: false } } })
 const rounds = Number(values.rounds), prompt = Number(values.prompt), tokens = Number(values.tokens), workers = Number(values.workers)
 const sizes = { vocabulary: 49_152, hidden: 576, layers: 30, heads: 9, keyValueHeads: 3, headSize: 64, inner: 1536 } as const
 const model: Model.Model = { family: "llama", ...sizes, contextLength: 2048, normEpsilon: 1e-5, ropeTheta: 10_000, tiedEmbeddings: true, feedForward: { kind: "dense", inner: sizes.inner }, extra: {} }
@@ -54,9 +55,9 @@ const products = Effect.scoped(Effect.gen(function*() {
   }
 }))
 
+const randomWeights = () => Weights.fromMemory(Object.fromEntries(Model.tensors(model).map(({ name, shape }) => [name, { shape, data: shape.length === 1 ? new Float32Array(length(shape)).fill(1) : Random.fillNormal(Random.make(1, name), new Float32Array(length(shape)), { deviation: 0.02 }) }])))
 const decoding = Effect.scoped(Effect.gen(function*() {
-  const weights = Weights.fromMemory(Object.fromEntries(Model.tensors(model).map(({ name, shape }) => [name, { shape, data: shape.length === 1 ? new Float32Array(length(shape)).fill(1) : Random.fillNormal(Random.make(1, name), new Float32Array(length(shape)), { deviation: 0.02 }) }])))
-  const device = yield* hostDevice({ workers }), generator = yield* Effect.provideService(Generation.open(Checkpoint.make({ model, weights, tokenizer: Tokenizer.bytes() }), { window: 1024 }), Device.Device, Device.Device.of(device))
+  const device = yield* hostDevice({ workers }), generator = yield* Effect.provideService(Generation.open(Checkpoint.make({ model, weights: randomWeights(), tokenizer: Tokenizer.bytes() }), { window: 1024 }), Device.Device, Device.Device.of(device))
   const other = yield* rival, ours = { prompt: [] as Array<number>, tokens: [] as Array<number> }, theirs = { prompt: [] as Array<number>, tokens: [] as Array<number> }
   const fresh = { row: 0, ids: Array.from({ length: prompt }, (_, at) => at % sizes.vocabulary), fresh: true }
   yield* generator.advance([fresh]) // records and compiles
@@ -83,4 +84,19 @@ const decoding = Effect.scoped(Effect.gen(function*() {
   show("a token, transformers", theirs.tokens)
   console.log(`ratio (theirs / ours, of medians): prompt ${(median(theirs.prompt) / median(ours.prompt)).toFixed(2)}, token ${(median(theirs.tokens) / median(ours.tokens)).toFixed(2)}; of the least: prompt ${(Math.min(...theirs.prompt) / Math.min(...ours.prompt)).toFixed(2)}, token ${(Math.min(...theirs.tokens) / Math.min(...ours.tokens)).toFixed(2)}`)
 }))
-await Effect.runPromise(values.products ? products : decoding)
+/** By kernel, matrix products by shape, the mean of the rounds after the first. */
+const profile = Effect.scoped(Effect.gen(function*() {
+  const device = yield* hostDevice({ workers, profile: true }), arena = yield* device.arena
+  const generator = yield* Effect.provideService(Generation.open(Checkpoint.make({ model, weights: randomWeights(), tokenizer: Tokenizer.bytes() }), { window: 1024 }), Device.Device, Device.Device.of({ ...device, arena: Effect.succeed(arena) }))
+  const spent = Effect.map(arena.stats, (stats) => (stats as HostStats).profile)
+  for (const [name, advance] of [[`prompt of ${prompt}`, { row: 0, ids: Array.from({ length: prompt }, (_, at) => at % sizes.vocabulary), fresh: true }], ["a token", { row: 0, ids: [1], fresh: false }]] as const) {
+    yield* generator.advance([advance])
+    const before = yield* spent, wall: Array<number> = []
+    for (let round = 0; round < rounds; round++) wall.push(yield* timed(generator.advance([advance])))
+    const lines = Object.entries(yield* spent).map(([label, { milliseconds }]) => ({ label, each: (milliseconds - (before[label]?.milliseconds ?? 0)) / rounds })).sort((a, b) => b.each - a.each)
+    const total = lines.reduce((sum, { each }) => sum + each, 0)
+    show(name, wall)
+    for (const { each, label } of lines) if (each > 0.005 * total) console.log(`${(100 * each / total).toFixed(1).padStart(6)} % ${each.toFixed(2).padStart(8)} ms  ${label}`)
+  }
+}))
+await Effect.runPromise(values.profile ? profile : values.products ? products : decoding)
