@@ -96,9 +96,9 @@ const sections = (values: Values): ReadonlyArray<Report.Section> => Object.keys(
     ({ spec: Plot.byPosition(points, { quantity, ...format === undefined ? {} : { format } }) as never, alt, howToRead })
   return [{
     title: `By position: ${title}`, figures: [
-      figure([...series("oracle", above(pooled(found.map(({ experts }) => oracleOf(experts))), control)), ...[...shown, "all experts"].flatMap((name) => series(name, above(rows(name), control)))],
+      figure([...[...shown, "all experts"].flatMap((name) => series(name, above(rows(name), control))), ...series("oracle", above(pooled(found.map(({ experts }) => oracleOf(experts))), control))],
         "bits per byte above the control", "Bits per byte above the control by position in the context", "Zero is the control; lower is better. The first bytes of a context tell little about its domain."),
-      figure(shown.flatMap((name) => series(name, binned(rows(name), ({ chosen }) => chosen))), "share of layers whose first choice is the own domain's expert", "Choice accuracy by position", "One: every layer chooses the domain's own expert first. A quarter is chance.", ".0%")
+      figure(shown.flatMap((name) => series(name, binned(rows(name), ({ chosen }) => chosen))), "first choices of the own expert", "Choice accuracy by position", "One: every layer chooses the domain's own expert first. A quarter is chance.", ".0%")
     ]
   }, {
     title: `A switch of domain: ${title}`, text: "Contexts of which the first half is of one domain and the second of another.", figures: [
