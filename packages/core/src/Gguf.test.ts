@@ -17,7 +17,7 @@ import * as Store from "./Store.ts"
 import * as Tokenizer from "./Tokenizer.ts"
 
 const run = <A, E>(effect: Effect.Effect<A, E>) => Effect.runPromise(effect)
-const blocks = fileURLToPath(new URL("./fixtures/gguf/blocks.gguf", import.meta.url))
+const fixture = (name: string) => fileURLToPath(new URL(`./fixtures/gguf/${name}.gguf`, import.meta.url))
 let folder: string, files = 0
 beforeAll(async () => { folder = await mkdtemp(join(tmpdir(), "gguf-")) })
 afterAll(() => rm(folder, { recursive: true, force: true }))
@@ -62,8 +62,9 @@ const shapes: Shapes = {
 const problemOf = (path: string) => Effect.runPromise(Effect.match(Checkpoint.open(path), { onSuccess: () => "opened", onFailure: (error) => { expect(error.message).toMatch(/Remedy: /); expect(error.message).toContain(path); return `${error._tag}: ${error.message.slice(path.length + 2)}` } }))
 
 describe("blocks, against PyPI's gguf", () => {
-  test.each(blockTypes.map(({ name }) => name))("%s: every value bit for bit, and any rows of them", async (name) => {
-    const { weights } = await run(Gguf.open(blocks)), [found, expected] = [await run(weights.read(name)), await run(weights.read(`${name}.values`))]
+  const inLattices = ["MXFP4", "NVFP4", "IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S"]
+  test.each([...blockTypes.flatMap(({ name }) => name === "NVFP4" || /^IQ[123]/.test(name) ? [] : [["blocks", name]]), ...inLattices.map((name) => ["lattices", name])])("%s: %s: every value bit for bit, and any rows of them", async (of, name) => {
+    const { weights } = await run(Gguf.open(fixture(of))), [found, expected] = [await run(weights.read(name)), await run(weights.read(`${name}.values`))]
     expect(found.length).toBe(3 * 512)
     expect(new Uint32Array(found.buffer, found.byteOffset, found.length)).toEqual(new Uint32Array(expected.buffer, expected.byteOffset, expected.length))
     expect(found.some((value) => value !== 0)).toBe(true)
@@ -139,6 +140,8 @@ describe("damage and attacks", () => {
     ["2⁶⁰ keys", at(16, u64(2n ** 60n)), /keys are announced/],
     ["a key of 2⁵⁰ bytes", at(24, u64(2n ** 50n)), /key 0: 1125899906842624 bytes of a key are announced/],
     ["an empty file", () => Buffer.alloc(0), /it ends at byte 0/],
+    ["a type without values of its own", (bytes) => at(bytes.indexOf("output_norm.weight") + 30, u32(41))(bytes), /tensor "output_norm.weight": type Q1_0 is not read. Remedy: quantise it to one of F32, .*NVFP4, IQ1_S, .*, IQ3_S\./],
+    ["a type that does not exist", (bytes) => at(bytes.indexOf("output_norm.weight") + 30, u32(99))(bytes), /type 99 is not read. Remedy: quantise it to one of F32/],
     ["a cut header", (bytes) => bytes.subarray(0, 300), /the file was cut off or damaged/],
     ["cut data", (bytes) => bytes.subarray(0, -64), /its data ends at byte \d+, the file at \d+/]
   ])("%s", async (_, change, expected) => {

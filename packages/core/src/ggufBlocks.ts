@@ -5,6 +5,8 @@
  * once when it is stored: bit for bit what PyPI's `gguf` gives.
  */
 import * as Dtype from "./Dtype.ts"
+import { half } from "./ggufHalf.ts"
+import * as latticeBlocks from "./ggufLatticeBlocks.ts"
 
 /** Writes one block's values, `out[to …]`, from its bytes, `bytes[at …]`. */
 type Decode = (bytes: Uint8Array, at: number, out: Float32Array, to: number) => void
@@ -17,13 +19,6 @@ export interface BlockType {
   readonly bytes: number
   readonly dtype: Dtype.Float
   readonly decode?: Decode
-}
-
-let halves: Float32Array | undefined
-/** The f16 at a byte. */
-const half = (bytes: Uint8Array, at: number): number => {
-  if (halves === undefined) Dtype.decode(new Uint8Array(Uint16Array.from({ length: 65536 }, (_, bits) => bits).buffer), "F16", halves = new Float32Array(65536))
-  return halves[bytes[at]! | bytes[at + 1]! << 8]!
 }
 
 /** 32 values: low nibbles first, then high ones; a fifth bit from `high` when it is given. */
@@ -80,11 +75,24 @@ const threeBits: Decode = (bytes, at, out, to) => {
   }
 }
 
-/** The sixteen values of a non-linear nibble, and those of a float of four bits (E2M1), doubled. */
-const nonLinear = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], fourBitFloats = [0, 1, 2, 3, 4, 6, 8, 12, -0, -1, -2, -3, -4, -6, -8, -12]
+/** The sixteen values of a non-linear nibble, and those of a float of four bits (E2M1), doubled; there is no −0, as in gguf. */
+const nonLinear = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], fourBitFloats = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12]
 /** 32 values by their nibbles: low ones first, then high ones. */
 const looked = (bytes: Uint8Array, at: number, values: ReadonlyArray<number>, scale: number, out: Float32Array, to: number): void => {
   for (let i = 0; i < 32; i++) out[to + i] = scale * values[i < 16 ? bytes[at + i]! & 15 : bytes[at + i - 16]! >> 4]!
+}
+
+/** An f8 (E4M3) without a sign, halved because the table of four-bit floats is doubled; 127 is 0, as in gguf. */
+const unsignedEight = (byte: number): number => {
+  const exponent = byte >> 3 & 15, fraction = byte & 7
+  return byte === 127 ? 0 : exponent === 0 ? fraction * 2 ** -10 : (8 + fraction) * 2 ** (exponent - 11)
+}
+/** 64 values by four-bit floats, in four groups of 16 with a scale each. */
+const fourBitGroups: Decode = (bytes, at, out, to) => {
+  for (let j = 0; j < 4; j++) {
+    const scale = unsignedEight(bytes[at + j]!)
+    for (let i = 0; i < 16; i++) out[to + 16 * j + i] = scale * fourBitFloats[i < 8 ? bytes[at + 4 + 8 * j + i]! & 15 : bytes[at + 4 + 8 * j + i - 8]! >> 4]!
+  }
 }
 
 /** 256 values by non-linear nibbles, in eight groups with six bits of scale. */
@@ -133,14 +141,19 @@ export const blockTypes: ReadonlyArray<BlockType> = [
   { id: 34, name: "TQ1_0", values: 256, bytes: 54, dtype: "F32", decode: threes },
   { id: 35, name: "TQ2_0", values: 256, bytes: 66, dtype: "F32", decode: pairs },
   // the scale is a power of two alone; the table is doubled, so half of it is taken
-  { id: 39, name: "MXFP4", values: 32, bytes: 17, dtype: "F32", decode: (bytes, at, out, to) => looked(bytes, at + 1, fourBitFloats, 2 ** (bytes[at]! - 128), out, to) }
+  { id: 39, name: "MXFP4", values: 32, bytes: 17, dtype: "F32", decode: (bytes, at, out, to) => looked(bytes, at + 1, fourBitFloats, 2 ** (bytes[at]! - 128), out, to) },
+  { id: 40, name: "NVFP4", values: 64, bytes: 36, dtype: "F32", decode: fourBitGroups },
+  { id: 19, name: "IQ1_S", values: 256, bytes: 50, dtype: "F32", decode: latticeBlocks.oneBitS },
+  { id: 29, name: "IQ1_M", values: 256, bytes: 56, dtype: "F32", decode: latticeBlocks.oneBitM },
+  { id: 16, name: "IQ2_XXS", values: 256, bytes: 66, dtype: "F32", decode: latticeBlocks.twoBitsXxs },
+  { id: 17, name: "IQ2_XS", values: 256, bytes: 74, dtype: "F32", decode: latticeBlocks.twoBitsXs },
+  { id: 22, name: "IQ2_S", values: 256, bytes: 82, dtype: "F32", decode: latticeBlocks.twoBitsS },
+  { id: 18, name: "IQ3_XXS", values: 256, bytes: 98, dtype: "F32", decode: latticeBlocks.threeBitsXxs },
+  { id: 21, name: "IQ3_S", values: 256, bytes: 110, dtype: "F32", decode: latticeBlocks.threeBitsS }
 ]
 
 /** Types of the format that are not read, for messages. */
-export const otherTypes: Readonly<Record<number, string>> = {
-  9: "Q8_1", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 21: "IQ3_S", 22: "IQ2_S", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M",
-  40: "NVFP4"
-}
+export const otherTypes: Readonly<Record<number, string>> = { 9: "Q8_1", 15: "Q8_K", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 41: "Q1_0" }
 
 /** Writes the f32 values of whole blocks into `out`. Shapes: bytes [blocks · type.bytes], out [blocks · type.values]. Fails: dies when they disagree. */
 export const decodeBlocks = (type: BlockType, bytes: Uint8Array, out: Float32Array): void => {
