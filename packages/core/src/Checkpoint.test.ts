@@ -98,7 +98,7 @@ describe("written and opened again", () => {
   test("a card says where choosing costs more than what is chosen", () => {
     const form = mixtral.feedForward as Model.Mixture, cardOf = (router: Model.Mixture["router"]) => modelCard("switchyard", { ...mixtral, feedForward: { ...form, router } }, [])
     expect(cardOf(form.router)).toMatch(/- active weights per token: [\d,]+\n/)
-    expect(cardOf({ unit: { of: "prefix", pool: "mean" }, score: { by: "likelihood" }, select: { keep: "top", active: 1 }, weight: "prob" })).toMatch(/- active weights per token: [\d,]+, once the experts are chosen; to choose, all of them run\n/)
+    expect(cardOf({ unit: { of: "token" }, score: { by: "likelihood" }, select: { keep: "top", active: 1 }, weight: "prob" })).toMatch(/- active weights per token: [\d,]+, once the experts are chosen; to choose, all of them run\n/)
   })
   test("the licence of a source's card goes on; a card without one, or none, gives none", async () => {
     const at = await written("licence", made(llama)), path = join(at, "README.md"), card = await readFile(path, "utf8")

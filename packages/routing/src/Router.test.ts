@@ -157,6 +157,14 @@ describe("what is inferred", () => {
     expect((await failure(Router.check({ ...Router.hash({ active: 1 }), unit: evidence }, 4))).at).toBe("router.unit")
     for (const wrong of [{ decay: 0 }, { decay: 1.5 }, { temperature: 0 }]) expect((await failure(Router.decode({ ...Router.topK({ active: 1 }), unit: { ...evidence, ...wrong } }))).message).toContain(Object.keys(wrong)[0])
   })
+  test("likelihoods run whole experts: a unit that pools states is refused, not ignored", async () => {
+    const pooled: ReadonlyArray<Router.Unit> = [{ of: "prefix", pool: "mean" }, { of: "prefix", pool: "mean", normalize: "whitened" }, { of: "prefix", pool: "decay", decay: 0.5 }, { of: "prefix", pool: "bank", decays: [1, 0.5] }]
+    for (const unit of pooled) {
+      const error = await failure(Router.check({ ...Router.likelihood(), unit }, 4))
+      expect([error.at, error.problem, error.remedy]).toEqual(["router.unit", "likelihoods are of the text so far already, and pool no states", 'Give unit: { of: "token" }, as Router.likelihood does.'])
+    }
+    expect(await Effect.runPromise(Router.check(Router.likelihood(), 4))).toEqual(Router.likelihood())
+  })
   test("deciding once: which layers decide, how many experts each visits, and what is refused", async () => {
     const once = Router.once(Router.prefixMlp({ active: 2 }), { layer: 2, before: [0, 1, 3] })
     expect([Router.deciding(once, 4), Router.deciding(Router.topK({ active: 1 }), 3)]).toEqual([[2], [0, 1, 2]])

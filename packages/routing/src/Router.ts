@@ -295,7 +295,7 @@ const unitRefusal = ({ score, unit }: Router, at: string): RouterError | undefin
   const refuse = (problem: string, remedy: string) => new RouterError({ at, problem, remedy })
   if (unit.of === "token") return undefined
   if (score.by === "lookup") return refuse("a table is looked up by one token, not by the text so far", 'Give unit: { of: "token" }.')
-  if (score.by === "likelihood") return unit.pool === "evidence" ? refuse("likelihoods add up over the text already", 'Give unit: { of: "token" }.') : undefined
+  if (score.by === "likelihood") return refuse(unit.pool === "evidence" ? "likelihoods add up over the text already" : "likelihoods are of the text so far already, and pool no states", 'Give unit: { of: "token" }, as Router.likelihood does.')
   if (score.by !== "ngram") return undefined
   if (unit.pool !== "evidence") return refuse("n-grams are of ids, of which there is no mean", 'Give unit: { of: "prefix", pool: "evidence", … }, whose scores add up, or { of: "token" }.')
   return unit.normalize === undefined ? undefined : refuse("n-grams are of ids, which are not normalised", "Leave normalize out.")
