@@ -67,15 +67,27 @@ export function softmaxGradient(probability: usize, gradient: usize, out: usize,
 }
 
 const leftOut: u32 = 0xffffffff
+/** So many columns are summed in f32 before the sum goes on in f64: over a whole vocabulary what each small term adds to a large sum is rounded away. */
+const block: u32 = 512
+
+/** Σ e^(x − top) of one row. */
+function sumExponentials(x: usize, columns: u32, top: v128): f64 {
+  let total: f64 = 0
+  for (let from: u32 = 0; from < columns; from += block) {
+    const end = min(columns, from + block)
+    let sum = f32x4.splat(0), c = from
+    for (; c + 4 <= end; c += 4) sum = f32x4.add(sum, exponentialBelow88(f32x4.sub(v128.load(x + (c << 2)), top)))
+    if (c < end) sum = f32x4.add(sum, v128.and(exponentialBelow88(f32x4.sub(v128.load(x + (c << 2)), top)), firstLanes(end - c)))
+    total += <f64>sumLanes(sum)
+  }
+  return total
+}
 
 export function crossEntropy(logits: usize, targets: usize, loss: usize, logNormalizer: usize, rows: u32, columns: u32): void {
   const one = f32x4.splat(1)
   for (let row: u32 = 0; row < rows; row++) {
-    const x = logits + ((row * columns) << 2), highest = largest(x, columns, one), top = f32x4.splat(highest)
-    let sum = f32x4.splat(0), c: u32 = 0
-    for (; c + 4 <= columns; c += 4) sum = f32x4.add(sum, exponentialBelow88(f32x4.sub(v128.load(x + (c << 2)), top)))
-    if (c < columns) sum = f32x4.add(sum, v128.and(exponentialBelow88(f32x4.sub(v128.load(x + (c << 2)), top)), firstLanes(columns - c)))
-    const normalizer = <f64>highest + Math.log(<f64>sumLanes(sum)), target = load<u32>(targets + (row << 2))
+    const x = logits + ((row * columns) << 2), highest = largest(x, columns, one)
+    const normalizer = <f64>highest + Math.log(sumExponentials(x, columns, f32x4.splat(highest))), target = load<u32>(targets + (row << 2))
     store<f32>(logNormalizer + (row << 2), <f32>normalizer)
     store<f32>(loss + (row << 2), target == leftOut ? 0 : <f32>(normalizer - <f64>load<f32>(x + (target << 2))))
   }
