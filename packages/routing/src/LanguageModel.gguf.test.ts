@@ -1,6 +1,6 @@
-/** GGUF files against the safetensors that they were made of, and against transformers: tools/fixtures/gguf_models.py wrote them with PyPI's gguf. */
+/** GGUF files against the safetensors that they were made of, and against transformers: tools/fixtures/gguf_models.py and gguf_families.py wrote them with PyPI's gguf. */
 import { expect, test } from "@jest/globals"
-import { Checkpoint, type Dtype, type Model } from "@switchyard/core"
+import { Checkpoint, type Dtype, type Model, Pipeline, Store } from "@switchyard/core"
 import { Device, Op, plainDevice, Recording, Tensor } from "@switchyard/gpu"
 import { Effect } from "effect"
 import { readFileSync } from "node:fs"
@@ -34,7 +34,7 @@ const said = ({ attention, ...model }: Model.Model) => {
 }
 const ids = [3, 1, 4, 15, 9, 2, 6, 5, 23, 8, 0, 17]
 
-test.each(["llama", "llama-llama3", "mixtral", "olmoe", "phi3", "qwen2", "qwen2-moe", "qwen3", "qwen3-moe"])("%s: the model, every tensor bit for bit and the logits are those of the safetensors folder", async (name) => {
+test.each(["llama", "llama-llama3", "llama-yarn", "mixtral", "olmoe", "phi3", "qwen2", "qwen2-moe", "qwen3", "qwen3-moe"])("%s: the model, every tensor bit for bit and the logits are those of the safetensors folder", async (name) => {
   const [gguf, folder] = [await file(name), await Effect.runPromise(Checkpoint.open(join(root, "families", name)))]
   expect(said(gguf.model)).toEqual(said(folder.model))
   expect([...gguf.weights.infos]).toEqual([...folder.weights.infos])
@@ -49,6 +49,34 @@ test("a quantised Llama (Q8_0, Q5_0, Q5_1, Q4_0, Q4_1, BF16, F16, F32): transfor
   const difference = worst(await logitsOf(await file("llama-quantised"), expected.ids), expected.logits)
   if (process.env["SWITCHYARD_FIGURES"] !== undefined) process.stderr.write(`${difference}\n`)
   expect(difference).toBeLessThan(1e-5)
+})
+
+const later = ["gemma2", "gemma3", "deepseek-v2-lite", "deepseek-v2", "deepseek-v3", "gpt-oss"]
+const expectedOf = (name: string) => JSON.parse(readFileSync(join(root, "gguf", `${name}.json`), "utf8")) as { readonly ids: ReadonlyArray<number>; readonly logits: ReadonlyArray<number> }
+
+test.each(later)("%s: transformers' logits on the same weights", async (name) => {
+  const expected = expectedOf(name), difference = worst(await logitsOf(await file(name), expected.ids), expected.logits)
+  if (process.env["SWITCHYARD_FIGURES"] !== undefined) process.stderr.write(`${name} ${difference}\n`)
+  expect(difference).toBeLessThan(1e-4)
+})
+
+test.each(later)("%s by a stage: kept in the store as its family's own files, and of the same logits when read from there", async (name) => {
+  const folder = await mkdtemp(join(tmpdir(), "gguf-")), at = join(root, "gguf", `${name}.gguf`)
+  try {
+    const { seed } = await Effect.runPromise(Pipeline.run(Pipeline.make("gguf", () => ({ seed: name.startsWith("gemma") ? Checkpoint.load({ at }) : Checkpoint.loadMixture({ at }) }))).pipe(Effect.provide(Store.layer(folder))))
+    const expected = expectedOf(name), { model } = await file(name)
+    expect([seed.model.family, { ...seed.model, extra: {} }]).toEqual([model.family, { ...model, extra: {} }])
+    expect(worst(await logitsOf(seed, expected.ids), expected.logits)).toBeLessThan(1e-4)
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+})
+
+test("a matrix of keys and values that is stored in two may be read by any rows: those of the whole one", async () => {
+  const { weights } = await file("deepseek-v3"), name = "layers.1.attention.keyValue"
+  const all = await Effect.runPromise(weights.read(name)) // [2 · (6 + 8), 10]
+  expect(all.length).toBe(280)
+  for (const [from, to] of [[0, 1], [5, 7], [13, 15], [27, 28], [3, 25], [14, 14]] as const) expect(await Effect.runPromise(weights.read(name, { from, to }))).toEqual(all.slice(from * 10, to * 10))
 })
 
 test("rows of the permuted matrices may be asked for one by one, across heads, and in no order", async () => {
