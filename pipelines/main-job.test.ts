@@ -11,7 +11,7 @@ import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { mainJob, tune } from "./main-job.ts"
 import { methods, sizes } from "./mainJob.ts"
-import { bits, closed, type Found, lines, spread, tables } from "./mainJobReport.ts"
+import { bits, closed, type Found, lines, spread, tables } from "./mainJobTables.ts"
 import { splice } from "./spliceTexts.ts"
 
 const folder = mkdtempSync(join(tmpdir(), "switchyard-main-job-"))
@@ -56,7 +56,10 @@ describe("the tables", () => {
   })
   const found = (method: number): Found => ({
     control: table({ a: 3, b: 5 }), experts: { a: table({ a: 2, b: 9 }), b: table({ a: 9, b: 4 }) },
-    methods: { "n-grams": { positions: table({ a: method, b: method + 2 }), size: { parameters: 10, activeParameters: 6, flopsPerToken: 20 } } }, switch: { control: table({ "a → b": 4 }) }
+    methods: {
+      "n-grams": { positions: table({ a: method, b: method + 2 }), size: { parameters: 10, activeParameters: 6, flopsPerToken: 20 } },
+      "n-grams + experts": { positions: table({ a: method + 0.5, b: method + 2.5 }), size: { parameters: 10, activeParameters: 6, flopsPerToken: 20 } }
+    }, switch: { control: table({ "a → b": 4 }) }
   })
 
   test("bits per byte are the mean over domains; the oracle gives each domain to its own expert", () => {
@@ -71,8 +74,8 @@ describe("the tables", () => {
     expect([closed(4, 4, 3), closed(3, 4, 3), closed(5, 4, 3)]).toEqual([0, 1, -1])
     expect(spread([2])).toEqual({ mean: 2, spread: 0, count: 1 })
   })
-  test("as Markdown: a row for each method, with its gap", () => {
-    expect(tables({ seed: table({ a: 4, b: 6 }), traces: {}, seeds: { 0: { lowRank: found(2.5), full: found(2.25) } } })).toContain("| n-grams | posterior of the text so far under hashed n-grams of up to 3 bytes, counted in each expert's text | 3.5000 ± 0.0000 | 50 ± 0 % | 6 |")
+  test("as Markdown: a row for each way, with its gap, by itself and with its experts trained on", () => {
+    expect(tables({ seed: table({ a: 4, b: 6 }), traces: {}, seeds: { 0: { lowRank: found(2.5), full: found(2.25) } } })).toContain("| n-grams | posterior of the text so far under hashed n-grams of up to 3 bytes, counted in each expert's text | 3.5000 ± 0.0000 | 50 ± 0 % | 4.0000 ± 0.0000 | 0 ± 0 % | 6 |")
   })
 })
 

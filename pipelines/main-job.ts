@@ -12,8 +12,9 @@ import { Upcycle } from "@switchyard/merge"
 import { Adapter, Finetune, Trace } from "@switchyard/routing"
 import { Flag } from "effect/cli"
 import { fileURLToPath } from "node:url"
-import { ceiling, type Kit, methods, type Mixture, rates, type Sizes, sizes, type Variant } from "./mainJob.ts"
-import { mainJobReport, tuning } from "./mainJobReport.ts"
+import { ceiling, type Kit, methods, type Mixture, rates, type Sizes, sizes, type Variant, ways } from "./mainJob.ts"
+import { mainJobReport } from "./mainJobReport.ts"
+import { tuning } from "./mainJobTables.ts"
 import { splice } from "./spliceTexts.ts"
 import { texts as textFiles } from "./texts.ts"
 
@@ -21,8 +22,6 @@ const here = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 const variants = ["lowRank", "full"] as const
 /** Domains that follow each other inside one context, in the switch test. */
 const switches = [["code", "fiction"], ["fiction", "law"], ["law", "speech"], ["speech", "code"]] as const
-/** Methods that are shown by position and in the switch test. */
-export const followed = ["token, renorm, top 2", "prefix MLP, told", "n-grams", "n-grams, fading", "likelihood, ending"]
 
 /** What all seeds share. */
 const given = (options: Options) => {
@@ -56,14 +55,14 @@ export const controls = { settings: [1, 0.5], chosen: { lowRank: 1, full: 1 } as
 export interface Options { readonly small: boolean; readonly seeds?: number; readonly seed?: string; readonly texts?: string }
 const taskOf = (size: Sizes, part: "choose" | "report" | "switch") => Task.bitsPerByte({ split: part === "choose" ? part : "report", tokens: size.shape.tokens, documentBytes: size.documentBytes, maximumBytes: size[part] })
 
-/** Everything measured on the report split, by seed, variant and model; the switch test for those followed. */
+/** Everything measured on the report split, by seed, variant and model; the switch test and the traces without the experts trained on. */
 export const mainJob = (options: Options) => Pipeline.make("main-job", () => {
   const size = options.small ? sizes.small : sizes.full, shared = given(options), task = taskOf(size, "report"), across = taskOf(size, "switch")
   const spliced = Object.fromEntries(switches.map(([from, to]) => [`${from} → ${to}`, splice(shared.texts[from], shared.texts[to], { bytes: size.shape.tokens / 2, domain: `${from} → ${to}` })]))
   const last = Object.fromEntries(switches.map(([from, to]) => [`${from} → ${to}`, Object.keys(shared.texts).sort().indexOf(to)]))
   const first = experts(shared, "lowRank", size), kit: Kit = { variant: "lowRank", sizes: size, texts: shared.texts, mixture: first.mixture }
   return {
-    traces: Object.fromEntries(["token, renorm, top 2", "n-grams"].map((name) => [name, Trace.capture(methods[name]!.build(kit, methods[name]!.chosen), shared.texts, { split: "report", tokens: options.small ? 128 : 8_192 })])),
+    traces: Pipeline.each(ways, (_, name) => Trace.capture(methods[name]!.build(kit, methods[name]!.chosen), shared.texts, { split: "report", tokens: options.small ? 128 : 8_192 })),
     seed: Positions.positions(shared.seed, shared.texts, { task }),
     seeds: Pipeline.repeat(Array.from({ length: options.seeds ?? 3 }, (_, seed) => seed), () => Object.fromEntries(variants.map((variant) => {
       const parts = experts(shared, variant, size), kit: Kit = { variant, sizes: size, texts: shared.texts, mixture: parts.mixture }
@@ -73,7 +72,7 @@ export const mainJob = (options: Options) => Pipeline.make("main-job", () => {
         control: Positions.positions(control, shared.texts, { task }),
         experts: Pipeline.each(parts.alone, (model) => Positions.positions(model, shared.texts, { task })),
         methods: Pipeline.each(models, (model) => { const found = Positions.positions(model, shared.texts, { task }); return { positions: found, size: found.size } }),
-        switch: { control: Positions.positions(control, spliced, { task: across }), ...Object.fromEntries(followed.map((name) => [name, Positions.positions(models[name]!, spliced, { task: across, labels: last })])) }
+        switch: { control: Positions.positions(control, spliced, { task: across }), ...Pipeline.each(ways, (_, name) => Positions.positions(models[name]!, spliced, { task: across, labels: last })) }
       }]
     })))
   }
