@@ -11,7 +11,7 @@ import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { mainJob, tune } from "./main-job.ts"
 import { methods, sizes } from "./mainJob.ts"
-import { bits, closed, type Found, lines, spread, tables } from "./mainJobTables.ts"
+import { bits, closed, type Found, gaps, lines, spread, tables, tuning } from "./mainJobTables.ts"
 import { splice } from "./spliceTexts.ts"
 
 const folder = mkdtempSync(join(tmpdir(), "switchyard-main-job-"))
@@ -59,7 +59,7 @@ describe("the tables", () => {
     methods: {
       "n-grams": { positions: table({ a: method, b: method + 2 }), size: { parameters: 10, activeParameters: 6, flopsPerToken: 20 } },
       "n-grams + experts": { positions: table({ a: method + 0.5, b: method + 2.5 }), size: { parameters: 10, activeParameters: 6, flopsPerToken: 20 } }
-    }, switch: { control: table({ "a → b": 4 }) }
+    }, switch: { control: table({ "a → b": 4 }), "n-grams": table({ "a → b": 4.5 }) }
   })
 
   test("bits per byte are the mean over domains; the oracle gives each domain to its own expert", () => {
@@ -74,8 +74,16 @@ describe("the tables", () => {
     expect([closed(4, 4, 3), closed(3, 4, 3), closed(5, 4, 3)]).toEqual([0, 1, -1])
     expect(spread([2])).toEqual({ mean: 2, spread: 0, count: 1 })
   })
+  test("the gap over its spread", () => {
+    const one = (expert: number) => ({ control: table({ a: 3, b: 5 }), experts: { a: table({ a: expert, b: 9 }), b: table({ a: 9, b: 4 }) } })
+    const seeds = Object.fromEntries([1.8, 2, 2.2].map((expert, seed) => [seed, { lowRank: one(expert), full: one(expert) }]))
+    expect(gaps(seeds).split("\n")).toEqual(["low-rank", "full"].map((kind) => `**${kind} experts**, 3 seeds: control 4.0000 ± 0.0000, oracle 3.0000 ± 0.1000, gap 1.0000 ± 0.1000 bits per byte, 10.0 times its spread`))
+  })
+  test("settings as Markdown, the best one bold; where there is nothing to set, its figure", () => {
+    expect(tuning({ "n-grams": { 2: table({ a: 3 }), 8: table({ a: 4 }) }, "hash": { 0: table({ a: 5 }) } }).split("\n").slice(2)).toEqual(["| n-grams | **2: 3.0000** | 8: 4.0000 |", "| hash | 0: 5.0000 |  |"])
+  })
   test("as Markdown: a row for each way, with its gap, by itself and with its experts trained on", () => {
-    expect(tables({ seed: table({ a: 4, b: 6 }), traces: {}, seeds: { 0: { lowRank: found(2.5), full: found(2.25) } } })).toContain("| n-grams | posterior of the text so far under hashed n-grams of up to 3 bytes, counted in each expert's text | 3.5000 ± 0.0000 | 50 ± 0 % | 4.0000 ± 0.0000 | 0 ± 0 % | 6 |")
+    expect(tables({ seed: table({ a: 4, b: 6 }), traces: {}, seeds: { 0: { lowRank: found(2.5), full: found(2.25) } } })).toContain("| n-grams | posterior of the text so far under hashed n-grams of up to 3 bytes, counted in each expert's text | 3.5000 ± 0.0000 | 50 ± 0 % | 4.0000 ± 0.0000 | 0 ± 0 % | +0.500 ± 0.000 | 6 |")
   })
 })
 

@@ -3,6 +3,7 @@
  * trained on all domains for as many tokens, and an oracle that gives each document to its own domain's expert.
  *
  *     npx nx run eval:main-job                three seeds; most of an hour on two cores, resumable; plan, graph and verify as every pipeline
+ *     npx nx run eval:main-job --gap          whether what methods are set against stands out of its spread: how steps, rank and the amount of text scored were fixed
  *     npx nx run eval:main-job --tune         every setting of every method on the choose split, seed 0: what mainJob.ts's `chosen` were taken from
  */
 import { Checkpoint, Corpus, file, Pipeline } from "@switchyard/core"
@@ -10,11 +11,12 @@ import { Positions, Task } from "@switchyard/eval"
 import { Device } from "@switchyard/gpu"
 import { Upcycle } from "@switchyard/merge"
 import { Adapter, Finetune, Trace } from "@switchyard/routing"
+import { Console } from "effect"
 import { Flag } from "effect/cli"
 import { fileURLToPath } from "node:url"
 import { ceiling, type Kit, methods, type Mixture, rates, type Sizes, sizes, type Variant, ways } from "./mainJob.ts"
 import { mainJobReport } from "./mainJobReport.ts"
-import { tuning } from "./mainJobTables.ts"
+import { gaps, tuning } from "./mainJobTables.ts"
 import { splice } from "./spliceTexts.ts"
 import { texts as textFiles } from "./texts.ts"
 
@@ -53,6 +55,7 @@ const experts = ({ seed, texts }: Given, variant: Variant, size: Sizes) => {
 export const controls = { settings: [1, 0.5], chosen: { lowRank: 1, full: 1 } as Readonly<Record<Variant, number>> } as const
 
 export interface Options { readonly small: boolean; readonly seeds?: number; readonly seed?: string; readonly texts?: string }
+const seedsOf = ({ seeds = 3 }: Options) => Array.from({ length: seeds }, (_, seed) => seed)
 const taskOf = (size: Sizes, part: "choose" | "report" | "switch") => Task.bitsPerByte({ split: part === "choose" ? part : "report", tokens: size.shape.tokens, documentBytes: size.documentBytes, maximumBytes: size[part] })
 
 /** Everything measured on the report split, by seed, variant and model; the switch test and the traces without the experts trained on. */
@@ -64,7 +67,7 @@ export const mainJob = (options: Options) => Pipeline.make("main-job", () => {
   return {
     traces: Pipeline.each(ways, (_, name) => Trace.capture(methods[name]!.build(kit, methods[name]!.chosen), shared.texts, { split: "report", tokens: options.small ? 128 : 8_192 })),
     seed: Positions.positions(shared.seed, shared.texts, { task }),
-    seeds: Pipeline.repeat(Array.from({ length: options.seeds ?? 3 }, (_, seed) => seed), () => Object.fromEntries(variants.map((variant) => {
+    seeds: Pipeline.repeat(seedsOf(options), () => Object.fromEntries(variants.map((variant) => {
       const parts = experts(shared, variant, size), kit: Kit = { variant, sizes: size, texts: shared.texts, mixture: parts.mixture }
       const models: Readonly<Record<string, Mixture>> = { ...Pipeline.each(methods, ({ build, chosen }) => build(kit, chosen)), "all experts": ceiling.build(kit) }
       const control = parts.control(controls.chosen[variant])
@@ -74,6 +77,17 @@ export const mainJob = (options: Options) => Pipeline.make("main-job", () => {
         methods: Pipeline.each(models, (model) => { const found = Positions.positions(model, shared.texts, { task }); return { positions: found, size: found.size } }),
         switch: { control: Positions.positions(control, spliced, { task: across }), ...Pipeline.each(ways, (_, name) => Positions.positions(models[name]!, spliced, { task: across, labels: last })) }
       }]
+    })))
+  }
+})
+
+/** Controls and experts alone, of both kinds and all seeds, on the choose split: whether steps, rank and the amount of text scored make a gap that stands out of its spread. */
+export const gap = (options: Options) => Pipeline.make("main-job-gap", () => {
+  const size = options.small ? sizes.small : sizes.full, shared = given(options), task = taskOf(size, "choose")
+  return {
+    seeds: Pipeline.repeat(seedsOf(options), () => Object.fromEntries(variants.map((variant) => {
+      const { alone, control } = experts(shared, variant, size)
+      return [variant, { control: Positions.positions(control(controls.chosen[variant]), shared.texts, { task }), experts: Pipeline.each(alone, (model) => Positions.positions(model, shared.texts, { task })) }]
     })))
   }
 })
@@ -93,10 +107,11 @@ export const tune = (options: Options) => Pipeline.make("main-job-tune", () => {
 const flags = {
   small: Flag.Boolean("small").pipe(Flag.withDefault(false), Flag.withDescription("a few steps on little text: shows that everything runs, not which is best")),
   seeds: Flag.Int("seeds").pipe(Flag.withDefault(3), Flag.withDescription("how many seeds to repeat everything under")),
+  gap: Flag.Boolean("gap").pipe(Flag.withDefault(false), Flag.withDescription("only what methods are set against, on the choose split: does the gap stand out of its spread over seeds?")),
   tune: Flag.Boolean("tune").pipe(Flag.withDefault(false), Flag.withDescription("every setting on the choose split, in place of the comparison")),
   model: Flag.Path("model", { pathType: "directory", mustExist: true }).pipe(Flag.withDefault(here("../models/seed")), Flag.withDescription("the folder of the dense model that all begins with"))
 }
-Pipeline.main(({ model, seeds, small, tune: tuned }) => (tuned ? tune({ small, seed: model }) : mainJob({ small, seeds, seed: model })) as Pipeline.Pipeline<any>, ({ device }) => Device.byName(device), import.meta, {
+Pipeline.main(({ gap: gapAlone, model, seeds, small, tune: tuned }) => (gapAlone ? gap : tuned ? tune : mainJob)({ small, seeds, seed: model }) as Pipeline.Pipeline<any>, ({ device }) => Device.byName(device), import.meta, {
   name: "main-job", description: "which routing makes experts worth having: methods, seeds, two kinds of experts", flags,
-  after: (values: any, { flags, out }) => flags.tune ? tuning(values) : mainJobReport(values, out)
+  after: (values: any, { flags, out }) => flags.gap ? Console.log(gaps(values.seeds)) : flags.tune ? Console.log(tuning(values)) : mainJobReport(values, out)
 })

@@ -3,7 +3,6 @@
  */
 import { Table, type Tables } from "@switchyard/core"
 import type { Positions } from "@switchyard/eval"
-import { Console } from "effect"
 import { joint, methods } from "./mainJob.ts"
 
 export type Scored = Table.Table<Positions.Positions>
@@ -57,11 +56,25 @@ export interface Line {
   readonly parameters: number
 }
 const secondHalf = (table: Scored): Rows => { const rows = Table.rows(table), last = Math.max(...rows.map(({ position }) => position)); return rows.filter(({ position }) => 2 * position > last) }
-/** The table of one kind of experts, best first. */
-export const lines = (found: ReadonlyArray<Found>): { readonly control: Spread; readonly oracle: Spread; readonly gap: Spread; readonly methods: ReadonlyArray<Line> } => {
+/** What every method is set against. */
+export interface Ends { readonly control: Spread; readonly oracle: Spread; readonly gap: Spread }
+const ends = (found: ReadonlyArray<Pick<Found, "control" | "experts">>) => {
   const controls = found.map(({ control }) => bits(Table.rows(control))), oracles = found.map(({ experts }) => bits(oracleOf(experts)))
+  return { controls, oracles, summary: { control: spread(controls), oracle: spread(oracles), gap: spread(controls.map((control, at) => control - oracles[at]!)) } }
+}
+const against = (variant: string, seeds: number, { control, gap, oracle }: Ends): string =>
+  `**${names[variant]}**, ${seeds} seeds: control ${number(control)}, oracle ${number(oracle)}, gap ${number(gap)} bits per byte, ${(gap.mean / gap.spread).toFixed(1)} times its spread`
+/** Whether the gap stands out of its spread, for each kind of experts. */
+export const gaps = (seeds: Readonly<Record<string, Readonly<Record<string, Pick<Found, "control" | "experts">>>>>): string => Object.keys(names).map((variant) => {
+  const found = Object.values(seeds).map((seed) => seed[variant]!)
+  return against(variant, found.length, ends(found).summary)
+}).join("\n")
+
+/** The table of one kind of experts, best first. */
+export const lines = (found: ReadonlyArray<Found>): Ends & { readonly methods: ReadonlyArray<Line> } => {
+  const { controls, oracles, summary } = ends(found)
   return {
-    control: spread(controls), oracle: spread(oracles), gap: spread(controls.map((control, at) => control - oracles[at]!)),
+    ...summary,
     methods: Object.keys(found[0]!.methods).map((method): Line => {
       const each = found.map((one) => bits(Table.rows(one.methods[method]!.positions))), { activeParameters, parameters } = found[0]!.methods[method]!.size
       const { about, group } = methods[method] ?? { about: "posterior under all experts: all are run for every token", group: "ceiling" }
@@ -77,11 +90,11 @@ const percent = ({ mean, spread }: Spread): string => `${(100 * mean).toFixed(0)
 export const names: Readonly<Record<string, string>> = { lowRank: "low-rank experts", full: "full experts" }
 /** The tables as Markdown, for docs/main-job.md: a row for each way of routing, best first; beside it the same with its experts trained on. */
 export const tables = (values: Values): string => Object.keys(names).map((variant) => {
-  const found = Object.values(values.seeds).map((seed) => seed[variant]!), { control, gap, methods: each, oracle } = lines(found)
+  const found = Object.values(values.seeds).map((seed) => seed[variant]!), { methods: each, ...summary } = lines(found)
   const row = (cells: ReadonlyArray<string>) => `| ${cells.join(" | ")} |`, trained = new Map(each.filter(({ group }) => group === "jointly").map((line) => [line.method, line]))
   const numbers = (line: Line | undefined) => line === undefined ? ["", ""] : [number(line.bits), percent(line.closed)]
   return [
-    `**${names[variant]}**, ${found.length} seeds: seed model ${bits(Table.rows(values.seed)).toFixed(4)}, control ${number(control)}, oracle ${number(oracle)}, gap ${number(gap)} bits per byte`, "",
+    `${against(variant, found.length, summary)}; seed model ${bits(Table.rows(values.seed)).toFixed(4)}`, "",
     row(["routing", "what it is", "bits per byte", "gap closed", "experts trained on", "gap closed", "after a switch of domain", "weights active per token"]), row(Array.from({ length: 8 }, () => "---")),
     ...each.filter(({ group }) => group !== "jointly").map((line) => row([
       line.group === "ceiling" ? `*${line.method}*` : line.method, line.about, ...numbers(line), ...numbers(trained.get(joint(line.method))), line.switched === undefined ? "" : `${line.switched.mean < 0 ? "−" : "+"}${number({ ...line.switched, mean: Math.abs(line.switched.mean) }, 3)}`, Math.round(line.active).toLocaleString("en-US")
@@ -90,8 +103,8 @@ export const tables = (values: Values): string => Object.keys(names).map((varian
 }).join("\n")
 
 /** The settings of every method on the choose split as Markdown, for docs/main-job.md; the best one is bold. */
-export const tuning = (values: Readonly<Record<string, Readonly<Record<string, Scored>>>>) => Console.log(["", "| routing | settings | |", "| --- | --- | --- |", ...Object.entries(values).map(([name, settings]) => {
+export const tuning = (values: Readonly<Record<string, Readonly<Record<string, Scored>>>>): string => ["| routing | settings | |", "| --- | --- | --- |", ...Object.entries(values).map(([name, settings]) => {
   const scored = Object.entries(settings).map(([setting, table]) => ({ setting, value: bits(Table.rows(table)) })), best = Math.min(...scored.map(({ value }) => value))
   const cells = scored.map(({ setting, value }) => value === best ? `**${setting}: ${value.toFixed(4)}**` : `${setting}: ${value.toFixed(4)}`)
   return `| ${name} | ${cells.length === 1 ? `${cells[0]!.replaceAll("*", "")} | ` : cells.join(" | ")} |`
-})].join("\n"))
+})].join("\n")
