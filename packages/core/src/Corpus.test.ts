@@ -1,11 +1,13 @@
 import { describe, expect, test } from "@jest/globals"
 import { Effect, Exit } from "effect"
 import * as fc from "fast-check"
-import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs"
+import { mkdirSync, mkdtempSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Corpus from "./Corpus.ts"
+import * as Pipeline from "./Pipeline.ts"
 import { readDocuments } from "./readDocuments.ts"
+import * as Store from "./Store.ts"
 
 const run = Effect.runPromise
 const failure = async <A, E>(effect: Effect.Effect<A, E>): Promise<E> => {
@@ -111,8 +113,19 @@ describe("Corpus.load", () => {
     expect((await failure(readDocuments(join(place, "bad", "c.jsonl"), { domain: "d" }))).message).toMatch(/line 1 has no text/)
     writeFileSync(join(place, "bad", "d.txt"), Buffer.of(0xff, 0xfe, 0x41))
     expect((await failure(readDocuments(join(place, "bad", "d.txt"), { domain: "d" }))).message).toMatch(/d\.txt: is not UTF-8/)
+    const parquet = new URL("./fixtures/parquet/", import.meta.url).pathname
+    expect((await run(readDocuments(join(parquet, "documents.parquet"), { domain: "d" })))[16]).toEqual({ id: "d16", text: expect.stringMatching(/^w592 w593 /) })
+    expect((await failure(readDocuments(join(parquet, "nested-snappy.parquet"), { domain: "d" }))).message).toMatch(/nested-snappy\.parquet: row 2 has no text\. Give /)
+    expect((await failure(readDocuments(join(parquet, "boolq-plain.parquet"), { domain: "d" }))).message).toMatch(/boolq-plain\.parquet: it has no column text/)
     expect((await failure(readDocuments(join(place, "none"), { domain: "d" }))).message).toMatch(/cannot read .*none/)
   })
+})
+
+test("the plan of a Parquet file: a bound of its text's bytes, and the bytes that its text takes of the file", async () => {
+  const path = new URL("./fixtures/parquet/documents.parquet", import.meta.url).pathname
+  const [planned] = await run(Effect.provide(Pipeline.plan(Pipeline.make("table", () => ({ texts: Corpus.load({ at: { _tag: "File", path }, domain: "d" }) }))), Store.temporary))
+  const texts = (await run(readDocuments(path, { domain: "d" }))).reduce((sum, { text }) => sum + Buffer.byteLength(text), 0), { bytes } = planned!.header as Corpus.Header
+  expect([bytes! >= texts, bytes! < 2 * texts, planned!.cost.bytesRead! < statSync(path).size]).toEqual([true, true, true])
 })
 
 describe("Corpus.batches", () => {

@@ -18,7 +18,7 @@ import * as File from "./File.ts"
 import { firstBytes } from "./firstBytes.ts"
 import { clusters, shingles, shingleSet, type ShingleSet } from "./nearDuplicates.ts"
 import * as Random from "./Random.ts"
-import { readDocuments } from "./readDocuments.ts"
+import { readDocuments, tableSize } from "./readDocuments.ts"
 import * as Stage from "./Stage.ts"
 
 export { batches, type Batch, type Batches, type Corpora, type Encoder } from "./corpusBatches.ts"
@@ -165,7 +165,7 @@ const artifact: Artifact<Corpus> = makeArtifact<Corpus>("corpus", {
 export { artifact as Artifact }
 
 /**
- * Stage: the corpus of a text file, a JSON-lines file (`{ "id", "text" }`) or a folder of them.
+ * Stage: the corpus of a text file, a JSON-lines file (`{ "id", "text" }`), a Parquet file with a column `text`, or a folder of them.
  *
  * Options: as `make`, and `separator` between the documents of a text (else it is cut between paragraphs into about `documentBytes`, default 4096).
  * Fails: `CorpusError`, `FileError`.
@@ -188,8 +188,10 @@ export const load = Stage.make("corpus/load", {
   output: artifact,
   *describe(_, { at, domain, maximumBytes = Infinity }) {
     const size = yield* File.attempt("read", at.path, async () => { const found = await stat(at.path); return found.isFile() ? found.size : undefined })
-    const bytes = Math.min(size ?? Infinity, maximumBytes)
-    return { header: { domain, ...bytes === Infinity ? {} : { bytes } }, cost: size === undefined ? {} : { bytesRead: size } }
+    // of a Parquet file the text's own bytes, which the footer tells, and not the file's
+    const table = size === undefined || !at.path.endsWith(".parquet") ? undefined : yield* tableSize(at.path, domain)
+    const bytes = Math.min((table === undefined ? size : table.text) ?? Infinity, maximumBytes)
+    return { header: { domain, ...bytes === Infinity ? {} : { bytes } }, cost: size === undefined ? {} : { bytesRead: table?.read ?? size } }
   },
   *run(_, options, context) {
     const documents = yield* readDocuments(options.at.path, options)

@@ -8,6 +8,7 @@ import type { AddressInfo } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Checkpoint from "./Checkpoint.ts"
+import * as Corpus from "./Corpus.ts"
 import type { Event } from "./Event.ts"
 import { listening } from "./Event.ts"
 import * as Hub from "./Hub.ts"
@@ -45,15 +46,16 @@ const gitHash = (content: Buffer) => createHash("sha1").update(`blob ${content.l
 const sha256 = (content: Buffer) => createHash("sha256").update(content).digest("hex")
 const isLarge = (name: string) => /\.(safetensors|bin)$/.test(name)
 
-/** A data set: rows in a folder, a picture, and parquet when that is all. */
+/** A data set: rows in a folder and a picture; in parquet, or with nothing that is read, when asked. */
 const rowFiles = { "data/test.jsonl": "{\"question\":\"1\"}\n", "README.md": "---\nlicense: mit\n---\n", "cover.png": "no rows" }
-let parquetOnly = false
+let only: "parquet" | "pictures" | undefined
+const documents = readFileSync(new URL("./fixtures/parquet/documents.parquet", import.meta.url))
 const answerRows = (url: URL, json: (value: unknown, status?: number) => void, response: ServerResponse): void => {
-  const files: Readonly<Record<string, string>> = parquetOnly ? { "data/test-00000-of-00001.parquet": "PAR1", "README.md": rowFiles["README.md"] } : rowFiles
+  const files: Readonly<Record<string, string | Buffer>> = only === undefined ? rowFiles : { "README.md": rowFiles["README.md"], ...only === "parquet" ? { "data/test-00000-of-00001.parquet": documents } : { "a/cover.png": "no rows", "dataset_infos.json": "{}" } }
   const [first, ...rest] = url.pathname.slice(1).split("/"), parts = first === "api" ? rest.slice(1) : rest
   if (parts.slice(0, 2).join("/") !== "tiny/rows") json({ error: "Repository not found" }, 404)
   else if (parts[2] === "revision") json({ sha })
-  else if (parts[2] === "tree") json(Object.entries(files).map(([path, text]) => ({ type: "file", path, size: text.length, oid: gitHash(Buffer.from(text)) })))
+  else if (parts[2] === "tree") json(Object.entries(files).map(([path, content]) => ({ type: "file", path, size: content.length, oid: gitHash(Buffer.from(content)) })))
   else response.end(files[decodeURIComponent(parts.slice(4).join("/"))])
 }
 const answer = (request: IncomingMessage, response: ServerResponse, host: string): void => {
@@ -325,11 +327,16 @@ describe("a data set", () => {
     // a model of the same name is another thing
     expect(await failure(Hub.locate("tiny/rows", { ...at(), kind: "model" }))).toMatchObject({ status: 404 })
   })
-  test("in parquet alone: an error with the command that makes JSON lines of it", async () => {
-    parquetOnly = true
+  test("in parquet alone: its files, which a corpus is made of; with nothing that is read: an error that names the forms", async () => {
     try {
-      expect((await failure(Hub.locate("tiny/rows", at()))).message).toMatch(/tiny\/rows: .*in parquet, which is not read here\. Remedy: .*python3 -c "from datasets import load_dataset; .*load_dataset\('tiny\/rows', revision='main'\)/)
-    } finally { parquetOnly = false }
+      only = "parquet"
+      const file = join(await run(Hub.locate("tiny/rows", at())), "data", "test-00000-of-00001.parquet")
+      const corpus = Pipeline.make("texts", () => ({ corpus: Corpus.load({ at: { _tag: "File", path: file }, domain: "texts" }) }))
+      const { corpus: found } = await run(Effect.provide(Pipeline.run(corpus), Store.temporary))
+      expect([found.header.documents, found.documents.find((document) => document.id === "d7")?.text]).toEqual([40, expect.stringMatching(/^w259 w260 w263 /)])
+      only = "pictures"
+      expect((await failure(Hub.locate("tiny/rows@v2", at()))).message).toMatch(/^tiny\/rows: .*none of its 3 files has rows in a form that is read \(parquet, jsonl, json, csv, txt\)\. Remedy: .*tiny\/rows@refs\/convert\/parquet/)
+    } finally { only = undefined }
   })
 })
 

@@ -8,6 +8,7 @@ import { Effect, Schedule } from "effect"
 import { existsSync } from "node:fs"
 import { readFile, rm } from "node:fs/promises"
 import { basename, join } from "node:path"
+import { formOf, forms } from "./DataFiles.ts"
 import * as File from "./File.ts"
 import * as Cache from "./hubCache.ts"
 import * as Client from "./hubClient.ts"
@@ -80,8 +81,8 @@ export const choose = (entries: ReadonlyArray<Cache.Entry>, patterns: ReadonlyAr
   const usually = entries.filter(({ path }) => usual.test(path)), model = usually.some(({ path }) => /^model[^/]*\.safetensors$/.test(path))
   return usually.filter(({ path }) => !(model && /^consolidated[^/]*\.safetensors/.test(path)))
 }
-/** Of a data set: rows as text, wherever they stand, and what says how they may be used. */
-export const rows = ["*.jsonl", "*.json", "*.csv", "*.txt", "*.md", "LICENSE*"]
+/** Of a data set: rows, wherever they stand, and what says how they may be used. */
+const rows = [...forms.map((form) => `*.${form}`), "*.md", "LICENSE*"]
 /** What a plan needs: everything but the weights. */
 export const small = ["*.json", "*.txt", "*.jinja", "*.model"]
 
@@ -99,7 +100,7 @@ const missing = async (files: ReadonlyArray<Cache.Held>): Promise<ReadonlyArray<
 /** The folder of a commit in the cache when a checkpoint can be opened there, or a data set has rows. */
 export const completeAt = (of: Cache.Repository, commit: string): Effect.Effect<string | undefined, HubError | File.FileError> => attempt(of.folder, async () =>
   (await isUsable(of, await Cache.held(of, commit))) ? Cache.snapshotFolder(of, commit) : undefined)
-const isUsable = async ({ kind }: Cache.Repository, files: ReadonlyArray<Cache.Held>): Promise<boolean> => kind === "dataset" ? files.some(({ path }) => /\.(jsonl|json|csv)$/.test(path)) : (await missing(files)).length === 0
+const isUsable = async ({ kind }: Cache.Repository, files: ReadonlyArray<Cache.Held>): Promise<boolean> => kind === "dataset" ? files.some(({ path }) => formOf(path) !== undefined) : (await missing(files)).length === 0
 
 export const fromCache = async ({ of, revision }: Settings, why: string): Promise<Snapshot> => {
   const commit = await Cache.readRef(of, revision), files = commit === undefined ? [] : await Cache.held(of, commit)
@@ -113,12 +114,6 @@ export const fromCache = async ({ of, revision }: Settings, why: string): Promis
 }
 
 // ---------------------------------------------------------------- fetching
-/** Parquet is not read: what to do instead, as one command. */
-const parquet = (id: string, revision: string): HubError => new HubError({
-  id, reason: "NotFound", problem: "its rows are in parquet, which is not read here",
-  remedy: `write them as JSON lines once, python3 -c "from datasets import load_dataset; [rows.to_json(f'DIR/{split}.jsonl') for split, rows in load_dataset('${id}', revision='${revision}').items()]" (a configuration's name is load_dataset's second argument), then give DIR`
-})
-
 /** In one process one fetch of a model after the other; between processes a lock keeps them apart. */
 const turns = new Map<string, Promise<unknown>>()
 const inTurn = <A>(name: string, run: () => Promise<A>): Promise<A> => {
@@ -135,7 +130,7 @@ const locked = <A>(of: Cache.Repository, run: (signal: AbortSignal) => Promise<A
 }))
 
 export const fetchAt = (settings: Settings, commit: string, entries: ReadonlyArray<Cache.Entry>, { files, progress }: Options): Effect.Effect<Snapshot, HubError | File.FileError> => {
-  const { of, revision } = settings, wanted = choose(entries, files)
+  const { of, revision } = settings, wanted = choose(entries, files ?? (of.kind === "dataset" ? rows : undefined))
   const got = (fetched: number): Snapshot => ({ id: of.id, revision, commit, folder: Cache.snapshotFolder(of, commit), files: wanted.map(({ path }) => path).sort(), from: "hub", fetched })
   const isNoted = async () => Cache.isCommit(revision) || await Cache.readRef(of, revision).catch(() => undefined) === commit
   const isWhole = async () => {
@@ -145,7 +140,9 @@ export const fetchAt = (settings: Settings, commit: string, entries: ReadonlyArr
   }
   const bring = locked(of, async (signal) => {
     const hub = settings.hub(signal)
-    if (of.kind === "dataset" && !wanted.some(({ path }) => /\.(jsonl|json|csv|txt)$/.test(path)) && entries.some(({ path }) => path.endsWith(".parquet"))) throw parquet(of.id, revision)
+    if (files === undefined && of.kind === "dataset" && !wanted.some(({ path }) => formOf(path) !== undefined)) {
+      throw new HubError({ id: of.id, reason: "NotFound", problem: `none of its ${entries.length} files has rows in a form that is read (${forms.join(", ")})`, remedy: `many data sets have a copy in parquet, name it as ${of.id}@refs/convert/parquet` })
+    }
     if (wanted.length === 0) throw new HubError({ id: of.id, reason: "NotFound", problem: `none of its ${entries.length} files is one that we fetch`, remedy: "name files, say files: [\"*.safetensors\"]; pickles must be converted to safetensors first" })
     const todo: Array<Cache.Entry> = []
     for (const entry of wanted) if (!todo.some(({ hash }) => hash === entry.hash) && !(await Cache.hasBlob(of, entry))) todo.push(entry)
@@ -204,7 +201,7 @@ export const locate = (model: string, options: Options = {}): Effect.Effect<stri
   if (existsSync(model)) return model
   const settings = yield* attempt(model, async () => settle(model, options))
   const commit = yield* attempt(model, () => Cache.readRef(settings.of, settings.revision)), here = commit === undefined ? undefined : yield* completeAt(settings.of, commit)
-  return here ?? (yield* fetch(model, settings.of.kind === "dataset" ? { files: rows, ...options } : options)).folder
+  return here ?? (yield* fetch(model, options)).folder
 }).pipe(Effect.mapError(neither))
 
 /** What the cache has of a model, without any request. Fails: HubError when that is nothing, or when the cache contradicts itself. */

@@ -45,7 +45,7 @@ const fromStem = (stem: string) => (row: Row): Row => {
   return { id: row["id"], [stem]: asked, choices: { text: choices.map(({ text }) => text), label: choices.map(({ label }) => label) }, answerKey: row["answerKey"] }
 }
 const arc = (name: string): MultipleChoice => ({
-  version: 1.0, output: "multiple_choice", split: "test", examples: { split: "train", sampler: { by: "random", spare: false } },
+  version: 1.0, output: "multiple_choice", split: "test", examples: { split: "train", sampler: { by: "random", spare: false } }, configuration: name,
   text: (row) => `Question: ${text(row, "question")}\nAnswer:`, choices: (row) => labelled(row).text, gold: (row) => byLabel(row, text(row, "answerKey")),
   metrics: ["acc", "acc_norm"], read: fromStem("question"),
   files: { test: [`arc/${name}-Test.jsonl`, `${name}/${name}-Test.jsonl`], train: [`arc/${name}-Train.jsonl`, `${name}/${name}-Train.jsonl`] }
@@ -54,7 +54,7 @@ const arc = (name: string): MultipleChoice => ({
 // ---- mmlu
 const letters = ["A", "B", "C", "D"]
 const mmlu = (subject: string): MultipleChoice => ({
-  version: 1.0, alias: subject, output: "multiple_choice", split: "test", examples: { split: "dev", sampler: { by: "firstN" } },
+  version: 1.0, alias: subject, output: "multiple_choice", split: "test", examples: { split: "dev", sampler: { by: "firstN" } }, configuration: subject,
   description: `The following are multiple choice questions (with answers) about ${subject.replaceAll("_", " ")}.\n\n`,
   text: (row) => `${strip(text(row, "question"))}\n${texts(row["choices"], "choices").slice(0, 4).map((choice, at) => `${letters[at]}. ${choice}`).join("\n")}\nAnswer:`,
   choices: () => letters, gold: (row) => index(row, "answer"),
@@ -69,7 +69,7 @@ const mmlu = (subject: string): MultipleChoice => ({
 
 const single: Readonly<Record<string, Recipe>> = {
   wikitext: {
-    version: 2.0, output: "loglikelihood_rolling", split: "test", examples: { split: "train", sampler: { by: "random", spare: false } },
+    version: 2.0, output: "loglikelihood_rolling", split: "test", examples: { split: "train", sampler: { by: "random", spare: false } }, configuration: "wikitext-2-raw-v1",
     target: (row) => detokenize(text(row, "page")), counted: (row) => text(row, "page"),
     metrics: ["word_perplexity", "byte_perplexity", "bits_per_byte"],
     files: { test: ["wikitext-2/test.txt", "wikitext-2-raw/wiki.test.raw", "wikitext/wiki.test.raw"] }
@@ -96,12 +96,12 @@ const single: Readonly<Record<string, Recipe>> = {
     labels: [".jsonl", "-labels.lst"], read: (row, at, labels) => "label" in row || labels[at] === undefined ? row : { ...row, label: Number(labels[at]) }
   },
   openbookqa: {
-    version: 1.0, output: "multiple_choice", split: "test", examples: { split: "train", sampler: { by: "random", spare: false } },
+    version: 1.0, output: "multiple_choice", split: "test", examples: { split: "train", sampler: { by: "random", spare: false } }, configuration: "main",
     text: (row) => text(row, "question_stem"), choices: (row) => labelled(row).text, gold: (row) => byLabel(row, stripLeft(text(row, "answerKey"))),
     metrics: ["acc", "acc_norm"], read: fromStem("question_stem")
   },
   winogrande: {
-    version: 1.0, output: "multiple_choice", split: "validation", examples: { split: "train", sampler: { by: "random", spare: true } },
+    version: 1.0, output: "multiple_choice", split: "validation", examples: { split: "train", sampler: { by: "random", spare: true } }, configuration: "winogrande_xl",
     inputs: (row) => {
       const sentence = text(row, "sentence"), blank = sentence.indexOf("_")
       if (blank < 0) throw new Error("column sentence has no blank _")
@@ -111,12 +111,12 @@ const single: Readonly<Record<string, Recipe>> = {
     metrics: ["acc"], files: { validation: ["winogrande/dev.jsonl", "winogrande_1.1/dev.jsonl"], train: ["winogrande/train_xl.jsonl", "winogrande_1.1/train_xl.jsonl"] }
   },
   boolq: {
-    version: 2.0, output: "multiple_choice", split: "validation", examples: { split: "train", sampler: { by: "random", spare: true } },
+    version: 2.0, output: "multiple_choice", split: "validation", examples: { split: "train", sampler: { by: "random", spare: true } }, configuration: "boolq",
     text: (row) => `${text(row, "passage")}\nQuestion: ${text(row, "question")}?\nAnswer:`, choices: () => ["no", "yes"], gold: (row) => index(row, "label"),
     metrics: ["acc"], read: (row) => typeof row["label"] === "boolean" ? { ...row, label: Number(row["label"]) } : row, files: { validation: ["BoolQ/val.jsonl"], train: ["BoolQ/train.jsonl"] }
   },
   gsm8k: {
-    version: 3.0, output: "generate_until", split: "test", examples: { split: "train", sampler: { by: "random", spare: false } }, numFewShot: 5,
+    version: 3.0, output: "generate_until", split: "test", examples: { split: "train", sampler: { by: "random", spare: false } }, numFewShot: 5, configuration: "main",
     text: (row) => `Question: ${text(row, "question")}\nAnswer:`, target: (row) => text(row, "answer"),
     until: ["Question:", "</s>", "<|im_end|>"], ignore: [/,/g, /\$/g, /[^]*#### /g, /\.(?=\n?$)/g], // Python's $ also stands before a line's end that ends the text
     filters: [{ name: "strict-match", pattern: /#### (-?[0-9.,]+)/g, select: 0 }, { name: "flexible-extract", pattern: /(-?[$0-9.,]{2,})|(-?[0-9]+)/g, select: -1 }],

@@ -20,6 +20,8 @@ interface Shared {
   readonly split: string
   /** Where worked examples come from, and how they are drawn. */
   readonly examples: { readonly split: string; readonly sampler: Sampler }
+  /** The data set's configuration on the Hub, where it has several. */
+  readonly configuration?: string
   /** Stands before everything else. */
   readonly description?: string
   readonly numFewShot?: number

@@ -1,12 +1,13 @@
 /**
- * A task's documents from local files: JSON lines, JSON, CSV or plain text (pages of wikitext). `<task>/<split>.jsonl` in the columns of the Hub's
- * data set is always looked for; a recipe may name other files of common collections. Else any file of the folder that is named after the split counts, as
- * data sets of the Hub have them (`data/test.jsonl`, `ARC-Easy/test-00000-of-00002.csv`), where it is clear which one is meant. A file may be given alone.
+ * A task's documents from local files: JSON lines, JSON, Parquet, CSV or plain text (pages of wikitext). `<task>/<split>.jsonl` in the columns of the Hub's
+ * data set is always looked for; a recipe may name other files of common collections. Else a data set's card says which files are a configuration's split; else
+ * any file of the folder that is named after the split counts, as data sets of the Hub have them (`data/test.jsonl`, `ARC-Easy/test-00000-of-00002.parquet`),
+ * where it is clear which one is meant. A file may be given alone.
  */
-import { File } from "@switchyard/core"
+import { DataFiles, File, Parquet } from "@switchyard/core"
 import { Effect } from "effect"
-import { existsSync, readdirSync, statSync } from "node:fs"
-import { basename, join, relative, sep } from "node:path"
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs"
+import { basename, dirname, join, relative, sep } from "node:path"
 import { tasks } from "../tasks.ts"
 import { type Recipe, type Row, TaskError } from "./Recipe.ts"
 
@@ -71,42 +72,70 @@ const parse = (path: string, text: string, isNamed: boolean): ReadonlyArray<Row>
 }
 
 const plain = (name: string): string => name.toLowerCase().replaceAll(/[^a-z0-9]+/g, "_")
-/** The files of a folder that are named after a split, pieces of one together; of several, those below a folder with the task's name. */
-const named = (folder: string, task: string, split: string): ReadonlyArray<ReadonlyArray<string>> => {
-  if (!existsSync(folder)) return []
-  const pattern = new RegExp(`^(.*?)(?:^|[._-])${split}(?:-\\d{5}-of-\\d{5})?\\.(jsonl|json|csv)$`)
+/** A folder's files that are of no other task, in order. */
+const filesOf = (folder: string, task: string): ReadonlyArray<string> => !existsSync(folder) ? []
+  : readdirSync(folder, { recursive: true, encoding: "utf8" }).map((path) => path.split(sep).join("/")).filter((path) => !path.split("/").some((part) => part !== task && Object.hasOwn(tasks, part))).sort()
+/** Those of several groups that lie below the task's name, or its configuration's. */
+const own = (groups: ReadonlyArray<ReadonlyArray<string>>, task: string, recipe: Recipe): ReadonlyArray<ReadonlyArray<string>> =>
+  groups.filter(([path]) => path!.split("/").some((part) => part === recipe.configuration || plain(part.replace(/\.\w+$/, "")).startsWith(plain(task))))
+const ownOrAll = (groups: ReadonlyArray<ReadonlyArray<string>>, task: string, recipe: Recipe): ReadonlyArray<ReadonlyArray<string>> => {
+  const found = own(groups, task, recipe)
+  return found.length > 0 ? found : groups
+}
+/** Whether all files of rows lie in one folder, but for folders named after splits: a data set, and not a collection of them. */
+const isOne = (paths: ReadonlyArray<string>): boolean => new Set(paths.filter((path) => DataFiles.formOf(path) !== undefined).map((path) => dirname(path).split("/").filter((part) => !DataFiles.isSplit(part)).join("/"))).size === 1
+const grouped = (paths: ReadonlyArray<string>, key: (path: string) => string | undefined): ReadonlyArray<ReadonlyArray<string>> => {
   const groups = new Map<string, Array<string>>()
-  for (const path of readdirSync(folder, { recursive: true, encoding: "utf8" }).sort()) {
-    const found = pattern.exec(basename(path))
-    if (found === null || path.split(sep).some((part) => part !== task && Object.hasOwn(tasks, part))) continue // of another task
-    const key = [path.slice(0, path.length - basename(path).length), found[1], found[2]].join("\0")
-    groups.set(key, [...groups.get(key) ?? [], path])
+  for (const path of paths) {
+    const name = key(path)
+    if (name !== undefined) groups.set(name, [...groups.get(name) ?? [], path])
   }
-  const all = [...groups.values()], own = all.filter(([path]) => path!.split(sep).some((part) => plain(part.replace(/\.\w+$/, "")).startsWith(plain(task))))
-  return own.length > 0 ? own : all
+  return [...groups.values()]
+}
+/** The files of a folder that are named after a split, pieces of one together. */
+const named = (paths: ReadonlyArray<string>, split: string): ReadonlyArray<ReadonlyArray<string>> => {
+  const pattern = new RegExp(`^(.*?)(?:^|[._-])${split}(?:-\\d{5}-of-\\d{5}(?:-[0-9a-f]{16})?)?\\.(jsonl|json|csv|parquet)$`)
+  return grouped(paths, (path) => {
+    const found = pattern.exec(basename(path))
+    return found === null ? undefined : [dirname(path), found[1], found[2]].join("\0")
+  })
+}
+/** The files that a data set's card, or the names that `datasets` knows, make a split; a card's configurations when none of them is the task's. */
+const declared = (folder: string, paths: ReadonlyArray<string>, task: string, recipe: Recipe) => {
+  const card = join(folder, "README.md"), all = DataFiles.configurations(paths, existsSync(card) ? readFileSync(card, "utf8") : undefined)
+  const one = all.find(({ name }) => name === recipe.configuration) ?? all.find(({ name }) => plain(name) === plain(task)) ?? all.find(({ isDefault }) => isDefault)
+  return { from: all[0]?.from ?? "names", splits: one?.splits, names: all.map(({ name }) => name) }
 }
 
 /** Where a split may lie, the most particular first. */
 export const places = (task: string, recipe: Recipe, split: string): ReadonlyArray<string> => [
-  `${task}/${split}.jsonl`, `${task}/${split}.json`, `${task}/${split}.csv`, `${task}_${split}.jsonl`, ...split === recipe.split ? [`${task}.jsonl`] : [], ...recipe.files?.[split] ?? []
+  `${task}/${split}.jsonl`, `${task}/${split}.json`, `${task}/${split}.csv`, `${task}/${split}.parquet`, `${task}_${split}.jsonl`, ...split === recipe.split ? [`${task}.jsonl`, `${task}.parquet`] : [], ...recipe.files?.[split] ?? []
 ]
+
+/** A file's rows; parsing them may throw. Of a table all columns, since a document's hash is of all of them. */
+const read = (path: string, isNamed: boolean, task: string): Effect.Effect<() => ReadonlyArray<Row>, TaskError | File.FileError> => path.endsWith(".parquet")
+  ? Parquet.read(path).pipe(Effect.map((rows) => () => rows), Effect.catchTag("ParquetError", ({ path, problem, remedy }) => Effect.fail(new TaskError({ task, at: path, problem, remedy: `${remedy[0]!.toUpperCase()}${remedy.slice(1)}.` }))))
+  : Effect.map(File.read(path), (text) => () => parse(path, text, isNamed))
 
 /** The documents of a split, in the file's order, and the file. `data`: a folder, or the file of the evaluated split. Fails: TaskError where there is no such file or a line cannot be read; FileError. */
 export const readRows = (task: string, recipe: Recipe, split: string, data: string): Effect.Effect<{ readonly rows: ReadonlyArray<Row>; readonly file: string }, TaskError | File.FileError> => Effect.gen(function*() {
   const candidates = places(task, recipe, split), isFile = existsSync(data) && statSync(data).isFile(), usual = isFile ? undefined : candidates.find((name) => existsSync(join(data, name)))
-  const groups = isFile || usual !== undefined ? [] : named(data, task, split), [group] = groups
   const refuse = (problem: string, remedy: string) => new TaskError({ task, at: data, problem, remedy })
+  const paths = isFile || usual !== undefined ? [] : filesOf(data, task), said = declared(data, paths, task, recipe)
+  if (said.from === "card" && said.splits === undefined) return yield* refuse(`its card has the configurations ${said.names.join(", ")}, and it is not clear which is meant`, `Put the files of one of them at ${task}/${split}.parquet.`)
+  const files = said.splits?.[split] ?? [], byName = ownOrAll(named(paths, split), task, recipe), byFolder = grouped(files, dirname)
+  const groups = said.from === "card" ? files.length > 0 ? [files] : [] : byName.length > 0 ? byName : isOne(paths) ? byFolder : own(byFolder, task, recipe), [group] = groups
   if (isFile && split !== recipe.split) return yield* refuse(`it is one file, and the examples are from the ${split} documents`, "Give a folder, or no examples (--num_fewshot 0).")
   if (groups.length > 1) return yield* refuse(`several files could be its ${split} documents: ${groups.slice(0, 6).map(([path]) => path).join(", ")}`, `Give the folder of one of them, or name it ${task}/${split}.jsonl.`)
   if (!isFile && usual === undefined && group === undefined) {
     return yield* refuse(`it has no ${split} documents`, `Put them there as ${candidates.slice(0, 1).concat(candidates.slice(recipe.files?.[split] === undefined ? 1 : -1)).join(" or ")}, one JSON object a line in the columns of the Hub's data set.`)
   }
   const found = isFile ? [""] : usual !== undefined ? [usual] : group!, path = join(data, found[0]!)
-  const pieces = yield* Effect.forEach(found, (name) => File.read(join(data, name)))
+  const pieces = yield* Effect.forEach(found, (name) => read(join(data, name), group !== undefined, task))
   const labels = recipe.labels !== undefined && path.endsWith(recipe.labels[0]) ? path.slice(0, -recipe.labels[0].length) + recipe.labels[1] : undefined
   const beside = labels !== undefined && existsSync(labels) ? (yield* File.read(labels)).split("\n") : []
   const rows = yield* Effect.try({
-    try: () => pieces.flatMap((text) => parse(path, text, group !== undefined)).map((row, at) => {
+    try: () => pieces.flatMap((piece) => piece()).map((row, at) => {
       const read = recipe.read?.(row, at, beside) ?? row
       return recipe.prepare?.(read) ?? read
     }),
