@@ -92,7 +92,7 @@ describe("DeepSeek", () => {
     expect(router(modelOf("deepseek2", { ...third, "expert_weights_scale": undefined }))).not.toHaveProperty("scale")
   })
   test("yarn's weight is ten times the file's multiplier", () => {
-    expect(modelOf("deepseek2", { ...newer, ...yarn, "rope.scaling.yarn_log_multiplier": Math.fround(0.0707) }).ropeScaling).toMatchObject({ kind: "yarn", weight: 0.707, weightAll: 0.707 })
+    expect(modelOf("deepseek2", { ...newer, ...yarn, "rope.scaling.yarn_log_multiplier": Math.fround(0.0807) }).ropeScaling).toMatchObject({ kind: "yarn", weight: 0.807, weightAll: 0.807 })
     expect(modelOf("deepseek2", { ...newer, ...yarn }).ropeScaling).not.toHaveProperty("weight")
     expect(modelOf("deepseek2", { ...newer, "rope.scaling.yarn_log_multiplier": 0.1 }).ropeScaling).toBeUndefined()
   })

@@ -11,6 +11,7 @@ import { GgufError, type Header } from "./GgufHeader.ts"
 import { asRow, lowered, parted } from "./ggufLayout.ts"
 import * as ggufPieces from "./ggufPieces.ts"
 import { ropeScalingOf } from "./ggufRope.ts"
+import { fused, fusedFile } from "./ggufRows.ts"
 import { ggufTokenizer } from "./ggufTokenizer.ts"
 import type * as Model from "./Model.ts"
 import type * as Tokenizer from "./Tokenizer.ts"
@@ -50,7 +51,8 @@ export const ggufModel = (path: string, { families = Family.families, tokenizer:
     const { header, weights: stored } = yield* ggufPieces.open(path)
     const [row, config] = yield* Effect.try({ try: () => configOf(path, header), catch: (error) => { if (error instanceof GgufError) return error; throw error } })
     const read = yield* Family.readConfig(path, config, families), model = yield* rescaled(path, header, stored, read), { packed: _, further: __, ...family } = Family.find(model.family, families)!
-    const layout: Family.Family = { ...family, names: row.names, alternatives: row.alternatives, ...row.packed === undefined ? {} : { packed: row.packed }, recomputed: [ropeTensor] }
+    const isFused = [...stored.infos.keys()].some((name) => name.replace(/^blk\.\d+/, "blk.{l}") === fusedFile)
+    const layout: Family.Family = { ...family, names: row.names, alternatives: [...isFused ? fused : [], ...row.alternatives], ...row.packed === undefined ? {} : { packed: row.packed }, recomputed: [ropeTensor] }
     const is = (pattern: RegExp) => (name: string) => pattern.test(Family.toCanonical(layout, name) ?? "")
     const turned = row.interleaved ? parted(asRow(stored), model.headSize, is(/^layers\.\d+\.attention\.(?:query|key)$/)) : joined(asRow(stored))
     const plain = row.raised === true ? lowered(turned, is(/(?:\.|^)(?:norm|\w+Norm)$/)) : turned

@@ -68,6 +68,12 @@ export const stacked: Family["alternatives"] = [
   { canonical: "layers.{l}.experts.{e}.up", file: "blk.{l}.ffn_up_exps.weight", part: 0, parts: 1 },
   { canonical: "layers.{l}.experts.{e}.down", file: "blk.{l}.ffn_down_exps.weight", part: 0, parts: 1 }
 ]
+/** Gate and up in one, [experts, gate's rows and then up's, in], where the converter was asked for it. */
+export const fusedFile = "blk.{l}.ffn_gate_up_exps.weight"
+export const fused: Family["alternatives"] = [
+  { canonical: "layers.{l}.experts.{e}.gate", file: fusedFile, part: 0, parts: 2 },
+  { canonical: "layers.{l}.experts.{e}.up", file: fusedFile, part: 1, parts: 2 }
+]
 export const biases: Family["names"] = [
   ["layers.{l}.attention.queryBias", "blk.{l}.attn_q.bias"],
   ["layers.{l}.attention.keyBias", "blk.{l}.attn_k.bias"],

@@ -110,3 +110,10 @@ test("a model in three pieces, by the first one's path: the whole one's header a
   expect([split.header, [...split.weights.infos].sort()]).toEqual([whole.header, [...whole.weights.infos].sort()])
   for (const tensor of whole.weights.infos.keys()) expect(await Effect.runPromise(split.weights.read(tensor))).toEqual(await Effect.runPromise(whole.weights.read(tensor)))
 })
+
+test("experts' gate and up in one tensor: the same model as in two", async () => {
+  const [fused, apart] = [await file("olmoe-fused"), await file("olmoe")]
+  expect([fused.model, [...fused.weights.infos]]).toEqual([apart.model, [...apart.weights.infos]])
+  for (const tensor of apart.weights.infos.keys()) expect(await Effect.runPromise(fused.weights.read(tensor))).toEqual(await Effect.runPromise(apart.weights.read(tensor)))
+  expect(await Effect.runPromise(fused.weights.read("layers.0.experts.3.up", { from: 2, to: 5 }))).toEqual((await Effect.runPromise(apart.weights.read("layers.0.experts.3.up"))).slice(2 * 16, 5 * 16))
+})
