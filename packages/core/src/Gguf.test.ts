@@ -11,7 +11,6 @@ import { file } from "./File.ts"
 import * as Gguf from "./Gguf.ts"
 import { blockTypes, decodeBlocks } from "./ggufBlocks.ts"
 import { more, parse } from "./GgufHeader.ts"
-import { ggufTokenizer } from "./ggufTokenizer.ts"
 import * as Pipeline from "./Pipeline.ts"
 import * as Store from "./Store.ts"
 import * as Tokenizer from "./Tokenizer.ts"
@@ -207,14 +206,21 @@ describe("damage and attacks", () => {
   })
 })
 
-const data = process.env["SWITCHYARD_DATA"], vocabularies = data === undefined ? undefined : join(data, "gguf"), present = vocabularies !== undefined && existsSync(vocabularies)
-;(present ? describe : describe.skip)(`vocabularies of llama.cpp (SWITCHYARD_DATA: gguf${present ? "" : ", not set: left out"})`, () => {
-  test.each([["gpt-2", 50257, 50256, 50256], ["llama-spm", 32000, 1, 2]])("%s: every expected encoding", async (name, vocabulary, bos, eos) => {
-    const at = join(vocabularies!, `ggml-vocab-${name}.gguf`), { header } = await run(Gguf.open(at)), tokenizer = await run(ggufTokenizer(at, header))
-    const inputs = readFileSync(`${at}.inp`, "utf8").split("\n__ggml_vocab_test__\n"), outputs = readFileSync(`${at}.out`, "utf8").split("\n")
-    expect(inputs.length).toBeGreaterThan(40)
-    inputs.forEach((input, i) => expect([input, [...tokenizer.encode(input)]]).toEqual([input, outputs[i]!.split(" ").filter((id) => id !== "").map(Number)]))
-    for (const input of inputs) expect(tokenizer.decode(tokenizer.encode(input))).toBe(input)
-    expect([tokenizer.vocabulary, tokenizer.bos, tokenizer.eos, (await run(Tokenizer.fromFiles(tokenizer.files))).hash]).toEqual([vocabulary, bos, eos, tokenizer.hash])
-  })
+const data = process.env["SWITCHYARD_DATA"]
+// llama.cpp's `models`: the ids are those of Hugging Face's tokenizer of each model
+describe("vocabularies of llama.cpp (SWITCHYARD_DATA: gguf)", () => {
+  for (const [name, vocabulary, bos, eos] of [
+    ["command-r", 256000, 5, 255001], ["deepseek-coder", 32256, 32013, 32014], ["deepseek-llm", 102400, 100000, 100001], ["falcon", 65024, 11, 11], ["gpt-2", 50257, 50256, 50256], ["llama-bpe", 128256, 128000, 128001],
+    ["llama-spm", 32000, 1, 2], ["mpt", 50432, 0, 0], ["phi-3", 32064, 1, 32000], ["qwen2", 151936, 151643, 151643], ["refact", 49216, 0, 0], ["starcoder", 49152, 0, 0]
+  ] as const) {
+    const file = `gguf/ggml-vocab-${name}.gguf`, present = data !== undefined && [file, `${file}.inp`, `${file}.out`].every((one) => existsSync(join(data, one)))
+    ;(present ? test : test.skip)(`${name}: every expected encoding${present ? "" : `, left out without ${file}`}`, async () => {
+      const at = join(data!, file), tokenizer = await run(Effect.flatMap(Gguf.open(at), Gguf.tokenizer))
+      const inputs = readFileSync(`${at}.inp`, "utf8").split("\n__ggml_vocab_test__\n"), outputs = readFileSync(`${at}.out`, "utf8").split("\n")
+      expect(inputs.length).toBeGreaterThan(40)
+      inputs.forEach((input, i) => expect([input, [...tokenizer.encode(input)]]).toEqual([input, outputs[i]!.split(" ").filter((id) => id !== "").map(Number)]))
+      for (const input of inputs) expect(tokenizer.decode(tokenizer.encode(input))).toBe(input)
+      expect([tokenizer.vocabulary, tokenizer.bos, tokenizer.eos, (await run(Tokenizer.fromFiles(tokenizer.files))).hash]).toEqual([vocabulary, bos, eos, tokenizer.hash])
+    })
+  }
 })

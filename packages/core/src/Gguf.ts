@@ -9,6 +9,8 @@ import { constants } from "node:fs"
 import { type FileHandle, open as openHandle } from "node:fs/promises"
 import { decodeBlocks } from "./ggufBlocks.ts"
 import { GgufError, type Header, more, parse } from "./GgufHeader.ts"
+import { ggufTokenizer } from "./ggufTokenizer.ts"
+import type * as Tokenizer from "./Tokenizer.ts"
 import * as Weights from "./Weights.ts"
 
 export { type Entry, GgufError, type Header, type Value } from "./GgufHeader.ts"
@@ -81,3 +83,6 @@ export const open = (path: string): Effect.Effect<File, GgufError> =>
         new Weights.WeightsError({ tensor: name, problem: cause.message, remedy: "repair or replace the file", cause })))
     }
   }))
+
+/** The tokenizer of an open file, also of one that holds nothing else. Fails: GgufError naming the key, TokenizerError. */
+export const tokenizer = ({ path, header }: File): Effect.Effect<Tokenizer.Tokenizer, GgufError | Tokenizer.TokenizerError> => ggufTokenizer(path, header)

@@ -1,34 +1,22 @@
 /**
  * The tokenizer of a GGUF file's metadata, as the files that Hugging Face's tools read. Byte-level BPE (`gpt2`) becomes a tokenizer.json with its
- * vocabulary, merges and special tokens, and the way of cutting text that `tokenizer.ggml.pre` names. SentencePiece's BPE (`llama`) has scores
+ * vocabulary, merges and special tokens, and the way of cutting text that `tokenizer.ggml.pre` names (`ggufCuts.ts`; none is GPT-2's). SentencePiece's BPE (`llama`) has scores
  * instead of merges: every pair of tokens that makes a third becomes a merge, the one with the best score first.
  */
 import { Effect } from "effect"
+import { aliases, type Cut, cuts } from "./ggufCuts.ts"
 import { GgufError, type Header } from "./GgufHeader.ts"
 import * as Tokenizer from "./Tokenizer.ts"
 import { nearest } from "./Weights.ts"
 
-const byteLevel = (use_regex: boolean) => ({ type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex })
-const split = (Regex: string) => ({ type: "Sequence", pretokenizers: [{ type: "Split", pattern: { Regex }, behavior: "Isolated", invert: false }, byteLevel(false)] })
-const words = (digits: string) => `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`
-const digits = { type: "Sequence", pretokenizers: [{ type: "Digits", individual_digits: true }, byteLevel(true)] }
-
-/** `tokenizer.ggml.pre` → how text is cut before merging, as tokenizer.json says it. */
-const cuts: Readonly<Record<string, { readonly pre_tokenizer: object; readonly normalizer?: object; readonly ignore_merges?: boolean }>> = {
-  "gpt-2": { pre_tokenizer: byteLevel(true) },
-  "llama-bpe": { pre_tokenizer: split(words("\\p{N}{1,3}")), ignore_merges: true },
-  "qwen2": { pre_tokenizer: split(words("\\p{N}")), normalizer: { type: "NFC" } },
-  "smollm": { pre_tokenizer: digits }
-}
 /** Numbers of `tokenizer.ggml.token_type`: a control token is special, one that a user defined is matched whole but printed. */
 const control = 3, userDefined = 4, byte = 6
 const elsewhere = "open the model's folder from the Hub, which holds tokenizer.json, or pass `tokenizer` to Checkpoint.open"
 
 /** The parts of a tokenizer.json for byte-level BPE. */
-const bytePairs = (cut: string) => {
-  const { pre_tokenizer, normalizer = null, ignore_merges = false } = cuts[cut]!
-  return { normalizer, pre_tokenizer, decoder: { type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true }, model: { unk_token: null, fuse_unk: false, byte_fallback: false, ignore_merges } }
-}
+const bytePairs = ({ pre_tokenizer, normalizer, ignore_merges = false }: Cut) => ({
+  normalizer: normalizer ?? null, pre_tokenizer, decoder: { type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true }, model: { unk_token: null, fuse_unk: false, byte_fallback: false, ignore_merges }
+})
 
 /** Those for SentencePiece: spaces are ▁, one stands before the text when `prefix`, and what has no token is spelled in bytes. */
 const pieces = (tokens: ReadonlyArray<string>, prefix: boolean) => ({
@@ -63,11 +51,15 @@ export const tokenizerFiles = (file: string, { metadata }: Header): Readonly<Rec
     const list = get(key)
     return Array.isArray(list) ? list as ReadonlyArray<string> : fail(key, list === undefined ? "it is missing" : "it is not a list of strings", "convert the model again with its tokenizer")
   }
-  const kind = get("model"), cut = get("pre") ?? "gpt-2"
+  const kind = get("model"), pre = get("pre") ?? "gpt-2"
   if (kind !== "gpt2" && kind !== "llama") {
     return fail("model", `a tokenizer of kind ${JSON.stringify(typeof kind === "string" ? kind.slice(0, 60) : "(none)")} cannot be read yet, only BPE of bytes (gpt2) and of SentencePiece (llama) can`, elsewhere)
   }
-  if (kind === "gpt2" && (typeof cut !== "string" || !Object.hasOwn(cuts, cut))) fail("pre", `${JSON.stringify(String(cut).slice(0, 60))} is not known; the nearest is ${nearest(String(cut).slice(0, 60), Object.keys(cuts))}`, elsewhere)
+  const cutOf = (): Cut => {
+    const name = String(pre).slice(0, 60), at = Object.hasOwn(aliases, name) ? aliases[name]! : name
+    return typeof pre === "string" && Object.hasOwn(cuts, at) ? cuts[at]! : fail("pre", `${JSON.stringify(name)} is not known; the nearest is ${nearest(name, [...Object.keys(cuts), ...Object.keys(aliases)])}`, elsewhere)
+  }
+  const cut = kind === "gpt2" ? cutOf() : undefined
   const tokens = strings("tokens"), types = get("token_type"), scores = get("scores")
   const vocab = new Map(tokens.map((token, id) => [token, id]))
   if (vocab.size !== tokens.length) fail("tokens", `${tokens.length - vocab.size} tokens stand twice`, "convert the model again")
@@ -86,7 +78,7 @@ export const tokenizerFiles = (file: string, { metadata }: Header): Readonly<Rec
     return token === undefined ? fail(`${key}_token_id`, `${String(id).slice(0, 60)} is not an id below ${tokens.length}`, "convert the model again") : { [`${key}_token`]: token }
   }
   const template = metadata.get("tokenizer.chat_template"), isPart = (id: number) => types === undefined || (types[id] !== control && types[id] !== byte)
-  const { merges, ...rest } = kind === "gpt2" ? { ...bytePairs(cut as string), merges: pairs() } : { ...pieces(tokens, get("add_space_prefix") !== false), merges: mergesOf(vocab, scores as Float32Array, isPart) }
+  const { merges, ...rest } = cut !== undefined ? { ...bytePairs(cut), merges: pairs() } : { ...pieces(tokens, get("add_space_prefix") !== false), merges: mergesOf(vocab, scores as Float32Array, isPart) }
   // written entry by entry: an object would put names that look like numbers first
   const entries = [...vocab].map(([token, id]) => `${JSON.stringify(token)}:${id}`).join(",")
   const json = new TextDecoder().decode(text({
