@@ -8,7 +8,7 @@ let scope: Scope.Closeable, found: Bench
 beforeAll(async () => {
   scope = Effect.runSync(Scope.make())
   const device = Context.get(await Effect.runPromise(Layer.buildWithScope(Device.host({ workers: 0 }), scope)), Device.Device)
-  found = await Effect.runPromise(bench([device], { runs: 1, seed: 0, peers: false }))
+  found = await Effect.runPromise(bench([device], { runs: 1, seed: 0, peers: false, loading: false }))
 }, 60_000)
 afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 

@@ -1,6 +1,6 @@
 /**
  * `eval:bench`: what kernels, layers and training steps cost on every device that is present, beside what the machine's own best copy and
- * product allow and beside other libraries where they are installed. Nothing is remembered: a timing belongs to its moment.
+ * product allow and beside other libraries where they are installed; and what loading and converting a model takes of time and memory. Nothing is remembered: a timing belongs to its moment.
  */
 import { File, Table, Tables } from "@switchyard/core"
 import { Device } from "@switchyard/gpu"
@@ -13,6 +13,7 @@ import * as Report from "../Report.ts"
 import { bytes } from "../reportTables.ts"
 import { onDevice, productWithTransfers, sizes } from "./benches.ts"
 import * as Decoding from "./decoding.ts"
+import * as Loading from "./loading.ts"
 import { type Case, type Failed, type Row, rows, samples } from "./measure.ts"
 import * as Peers from "./peers.ts"
 import { aligned } from "./present.ts"
@@ -23,12 +24,12 @@ const enough = 5
 
 /** Prediction and measurement of a program's memory. Units: bytes. */
 export interface MemoryRow { readonly name: string; readonly device: string; readonly predicted: number; readonly measured: number }
-export interface Bench { readonly rows: ReadonlyArray<Row>; readonly memory: ReadonlyArray<MemoryRow>; readonly skipped: ReadonlyArray<string>; readonly runs: number }
+export interface Bench { readonly rows: ReadonlyArray<Row>; readonly memory: ReadonlyArray<MemoryRow>; readonly loading: ReadonlyArray<Loading.Loading>; readonly skipped: ReadonlyArray<string>; readonly runs: number }
 
 const say = (text: string) => { process.stderr.write(`${text}\n`) }
 
-/** Times everything on these devices. Options: `runs`; `peers` false leaves other libraries out. Fails: a device's failures. */
-export const bench = (devices: ReadonlyArray<Device.Service>, options: { readonly runs: number; readonly seed: number; readonly peers: boolean }) => Effect.scoped(Effect.gen(function*() {
+/** Times everything on these devices, and loading once. Options: `runs`; `peers` false leaves other libraries out, `loading` false the loading. Fails: a device's failures. */
+export const bench = (devices: ReadonlyArray<Device.Service>, options: { readonly runs: number; readonly seed: number; readonly peers: boolean; readonly loading?: boolean }) => Effect.scoped(Effect.gen(function*() {
   const { runs, seed } = options, cases: Array<Case> = [], skipped: Array<string> = [], memory: Array<Effect.Success<ReturnType<typeof onDevice>>["memory"][number]> = []
   const skip = (name: string, why: string) => { skipped.push(`${name}: ${why}`); say(`left out: ${name}: ${why}`) }
   const join = (name: string, made: Effect.Effect<Case, Failed>) => Effect.match(made, { onFailure: ({ message }) => skip(name, message), onSuccess: (each) => { cases.push(each) } })
@@ -57,7 +58,10 @@ export const bench = (devices: ReadonlyArray<Device.Service>, options: { readonl
   let told = 0
   const found = yield* samples(cases, runs, { skipped: skip, progress: (done, total) => { if (Date.now() - told > 2000) { told = Date.now(); say(`bench ${done} of ${total} timings`) } } })
   const measured = yield* Effect.forEach(memory, (each) => Effect.map(each.measured, (measured): MemoryRow => ({ name: each.name, device: each.device, predicted: each.predicted, measured })))
-  return { rows: rows(found), memory: measured, skipped, runs } satisfies Bench
+  const loading = options.loading === false ? [] : yield* Effect.matchEffect(Loading.loading(runs < enough ? Loading.sizes.look : Loading.sizes.full, seed), {
+    onFailure: ({ message }) => Effect.sync((): ReadonlyArray<Loading.Loading> => { skip("loading", message); return [] }), onSuccess: Effect.succeed
+  })
+  return { rows: rows(found), memory: measured, loading, skipped, runs } satisfies Bench
 }))
 
 /** The timings as a Bench table. */
@@ -88,11 +92,15 @@ export const circumstances = (runs: number, now = new Date()): string => {
 }
 
 /** The figures as Markdown: what `--write` puts into docs/benchmarks.md. */
-export const markdown = ({ memory, rows, runs, skipped }: Bench, now?: Date): string => [
-  `${circumstances(runs, now)}.`, ...[...new Set(rows.map(({ adapter, device }) => `- ${device}: ${adapter}`))].join("\n") === "" ? [] : [[...new Set(rows.map(({ adapter, device }) => `- ${device}: ${adapter}`))].join("\n")],
-  markdownTable(headings, rows.map(cells)), markdownTable(memoryHeadings, memory.map(memoryCells)),
-  ...skipped.length === 0 ? [] : [`Left out: ${skipped.join("; ")}.`]
-].join("\n\n")
+export const markdown = ({ loading, memory, rows, runs, skipped }: Bench, now?: Date): string => {
+  const adapters = [...new Set(rows.map(({ adapter, device }) => `- ${device}: ${adapter}`))]
+  return [
+    `${circumstances(runs, now)}${loading.length === 0 ? "" : ", loading once"}.`, ...adapters.length === 0 ? [] : [adapters.join("\n")],
+    markdownTable(headings, rows.map(cells)), markdownTable(memoryHeadings, memory.map(memoryCells)),
+    ...loading.length === 0 ? [] : [markdownTable(Loading.headings, loading.map(Loading.cells))],
+    ...skipped.length === 0 ? [] : [`Left out: ${skipped.join("; ")}.`]
+  ].join("\n\n")
+}
 
 /** The report: milliseconds and memory as values, so that they stand in the Results table too. */
 export const report = (found: Bench, seed: number): Report.Report => Report.make({
@@ -102,6 +110,11 @@ export const report = (found: Bench, seed: number): Report.Report => Report.make
     ...found.memory.flatMap(({ device, measured, name, predicted }): ReadonlyArray<Report.Value> => [
       { model: device, task: name, metric: "memory, predicted", unit: "bytes", value: predicted, count: 1, standardError: null },
       { model: device, task: name, metric: "memory, measured", unit: "bytes", value: measured, count: 1, standardError: null }
+    ]),
+    ...found.loading.flatMap(({ atMost, milliseconds, name, peakBytes, shape }): ReadonlyArray<Report.Value> => [
+      { model: "host", task: `${name}, ${shape}`, metric: "milliseconds", unit: "milliseconds", value: milliseconds, count: 1, standardError: null },
+      { model: "host", task: `${name}, ${shape}`, metric: "peak memory", unit: "bytes", value: peakBytes, count: 1, standardError: null },
+      ...atMost === null ? [] : [{ model: "host", task: `${name}, ${shape}`, metric: "peak memory, at most", unit: "bytes", value: atMost, count: 1, standardError: null } satisfies Report.Value]
     ])
   ],
   notes: [...found.rows.filter(({ ratio }) => ratio !== null).map((row) => `${row.name} on ${row.device}, ${row.shape}: ${row.ratio!.toFixed(2)} × ${row.against}${row.atMost === null ? "" : `; at most ${row.atMost.toFixed(2)} is expected`}.`), ...found.skipped.map((line) => `Left out: ${line}.`)]
@@ -134,11 +147,11 @@ export const command = Command.make("eval:bench", {
   const { devices, missing } = yield* open(device), runs = Option.getOrElse(limit, () => 7), folder = place(out)
   if (write && runs < enough) return yield* new TargetError({ target: "eval:bench", problem: `${runs} runs make no figures`, remedy: `Leave --limit out, or give at least ${enough}` })
   const timed = yield* bench(devices, { runs, seed, peers: true }), found = { ...timed, skipped: [...missing, ...timed.skipped] }
-  yield* Table.write(toTable(found.rows), join(folder, "bench.arrow"))
+  yield* Table.write(toTable([...found.rows, ...found.loading.map(Loading.toRow)]), join(folder, "bench.arrow"))
   yield* Report.write(report(found, seed), folder)
-  yield* Console.log(`${aligned([headings, ...found.rows.map(cells)])}\n\n${aligned([memoryHeadings, ...found.memory.map(memoryCells)])}\n\n${circumstances(runs)}`)
+  yield* Console.log(`${aligned([headings, ...found.rows.map(cells)])}\n\n${aligned([memoryHeadings, ...found.memory.map(memoryCells)])}\n\n${aligned([Loading.headings, ...found.loading.map(Loading.cells)])}\n\n${circumstances(runs)}`)
   if (write) yield* File.write(document, yield* replaceFigures(yield* File.read(document), markdown(found)))
   yield* Console.log(`written: ${join(folder, "report.md")}, report.html, report.json, results.arrow, bench.arrow${write ? ", docs/benchmarks.md" : ""}`)
-}))).pipe(Command.withDescription("times of products, layers, training steps and generation on every device present, against floors and other libraries"))
+}))).pipe(Command.withDescription("times of products, layers, training steps and generation on every device present, against floors and other libraries; loading and converting a model, with the memory it takes"))
 
 await start(command, import.meta)
