@@ -17,8 +17,11 @@ export const splice = Stage.make("corpus/splice", {
   inputs: [Stage.one("first", Corpus.Artifact), Stage.one("second", Corpus.Artifact)],
   options: Schema.Struct({ bytes: Schema.Int.check(Schema.isGreaterThan(0)), domain: Schema.String }),
   output: Corpus.Artifact,
-  *describe({ first: { key: _key, ...header } }, { domain }) {
-    return { header: { domain, ...header.bytes === undefined ? {} : { bytes: 2 * header.bytes } }, cost: {} }
+  *describe({ first, second }, { bytes, domain }) {
+    // a document too short for its half makes no pair
+    const pairs = (split: Corpus.Split) => { const documents = Math.min(first.splits?.[split].documents ?? 0, second.splits?.[split].documents ?? 0); return { documents, bytes: 2 * bytes * documents } }
+    const known = first.splits === undefined || second.splits === undefined ? {} : { splits: { train: pairs("train"), choose: pairs("choose"), report: pairs("report") } }
+    return { header: { domain, ...first.bytes === undefined ? {} : { bytes: 2 * first.bytes }, ...known }, cost: {} }
   },
   *run({ first, second }, { bytes, domain }) {
     yield* Effect.void

@@ -128,6 +128,15 @@ test("the plan of a Parquet file: a bound of its text's bytes, and the bytes tha
   expect([bytes! >= texts, bytes! < 2 * texts, planned!.cost.bytesRead! < statSync(path).size]).toEqual([true, true, true])
 })
 
+test("the plan of one text that is cut says about what each split will have", async () => {
+  const place = mkdtempSync(join(tmpdir(), "switchyard-corpus-")), { definition } = Corpus.load
+  writeFileSync(join(place, "a.txt"), documents(200, 30).map(({ text }) => text).join("\n\n"))
+  const options = { at: { _tag: "File", path: join(place, "a.txt") }, domain: "d", clusters: true, share: 0.05, shares: { train: 0.8, choose: 0.1, report: 0.1 }, seed: 0, documentBytes: 500, allowOverlap: false }
+  const { header: planned } = await run(definition.describe({}, options)) as { readonly header: Corpus.Header }, made = (await run(Effect.scoped(definition.run({}, options, { metric: () => Effect.void })))) as Corpus.Corpus
+  for (const split of Corpus.splits) for (const what of ["documents", "bytes"] as const) expect(Math.abs(planned.splits![split][what] / made.header.splits![split][what] - 1)).toBeLessThan(0.35)
+  expect((await run(definition.describe({}, { ...options, separator: "\n\n" })) as { readonly header: Corpus.Header }).header.splits).toBeUndefined()
+})
+
 describe("Corpus.batches", () => {
   const make = async (count: number, length = 60, domain = "a") => run(Corpus.make(documents(count, length), { domain }))
 
@@ -207,6 +216,21 @@ describe("Corpus.windows", () => {
     expect(sum(await run(Corpus.windows(corpus, { ...options, maximumBytes: 1000 })))).toBe(1000)
     const cut = await run(Corpus.windows(corpus, { ...options, maximumTokens: 101 }))
     expect(cut.reduce((total, { from, length }) => total + length - from, 0)).toBe(101)
+  })
+
+  test("how many there will be is told by the header: exactly of documents that are cut alike, nearly of others", async () => {
+    await fc.assert(fc.asyncProperty(fc.integer({ min: 30, max: 60 }), fc.integer({ min: 1, max: 90 }), fc.integer({ min: 20, max: 150 }), fc.integer({ min: 1, max: 1500 }), async (count, tokens, documentBytes, maximumBytes) => {
+      const corpus = await run(Corpus.make(documents(count, 40).map(({ id, text }) => ({ id, text: text.padEnd(400, "x") })), { domain: "a", clusters: false })), options = { split: "report", tokens } as const
+      const { documents: has, bytes } = corpus.header.splits!.report, made = async (limits: object) => (await run(Corpus.windows(corpus, { tokenizer, ...options, ...limits }))).length
+      expect(Corpus.countWindows(corpus.header, { ...options, documentBytes })).toBe(await made({ documentBytes }))
+      expect(Corpus.countWindows(corpus.header, { ...options, documentBytes, maximumBytes: documentBytes * 2 })).toBe(await made({ documentBytes, maximumBytes: documentBytes * 2 }))
+      for (const limits of [{}, { maximumBytes }, { documentBytes, maximumBytes }]) { // whole documents, and a last one cut, end in windows that are filled in part: each document may be one off
+        const found = await made(limits)
+        expect(Math.abs(Corpus.countWindows(corpus.header, { ...options, ...limits }) - found)).toBeLessThanOrEqual(Math.max(1, Math.min(has, Math.ceil(maximumBytes / Math.min(bytes / has, documentBytes)))))
+      }
+    }), { numRuns: 20, seed: 4 })
+    expect(Corpus.countWindows({ domain: "a", bytes: 1000 }, { split: "report", tokens: 64, maximumBytes: 300 })).toBe(5) // before the text was read
+    expect(Corpus.countWindows({ domain: "a" }, { split: "report", tokens: 64 })).toBe(0)
   })
 
   test("a tokenizer whose tokens are several bytes: bytes are shared out and still add up", async () => {

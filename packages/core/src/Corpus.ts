@@ -18,11 +18,11 @@ import * as File from "./File.ts"
 import { firstBytes } from "./firstBytes.ts"
 import { clusters, shingles, shingleSet, type ShingleSet } from "./nearDuplicates.ts"
 import * as Random from "./Random.ts"
-import { readDocuments, tableSize } from "./readDocuments.ts"
+import { readDocuments, tableSize, usualBytes } from "./readDocuments.ts"
 import * as Stage from "./Stage.ts"
 
 export { batches, type Batch, type Batches, type Corpora, type Encoder } from "./corpusBatches.ts"
-export { windows, type Window } from "./corpusWindows.ts"
+export { countWindows, windows, type Window } from "./corpusWindows.ts"
 export { CorpusError } from "./CorpusError.ts"
 
 /** What a document is for: to train on, to choose between methods with, to report with. */
@@ -30,7 +30,7 @@ export type Split = "train" | "choose" | "report"
 export const splits: ReadonlyArray<Split> = ["train", "choose", "report"]
 
 export interface Document { readonly id: string; readonly text: string; readonly split: Split }
-/** What is known of a corpus without its text. A plan, made before the text is read, knows `domain` and an upper bound of `bytes`. Units: bytes of UTF-8; overlap from 0 to 1. */
+/** What is known of a corpus without its text. A plan, made before the text is read, knows `domain`, an upper bound of `bytes`, and of one text that is cut into documents about what each split has. Units: bytes of UTF-8; overlap from 0 to 1. */
 export interface Header {
   readonly domain: string
   readonly bytes?: number
@@ -186,12 +186,14 @@ export const load = Stage.make("corpus/load", {
     allowOverlap: Schema.Boolean.pipe(Stage.byDefault(false))
   }),
   output: artifact,
-  *describe(_, { at, domain, maximumBytes = Infinity }) {
+  *describe(_, { at, documentBytes = usualBytes, domain, maximumBytes = Infinity, separator, shares }) {
     const size = yield* File.attempt("read", at.path, async () => { const found = await stat(at.path); return found.isFile() ? found.size : undefined })
     // of a Parquet file the text's own bytes, which the footer tells, and not the file's
     const table = size === undefined || !at.path.endsWith(".parquet") ? undefined : yield* tableSize(at.path, domain)
     const bytes = Math.min((table === undefined ? size : table.text) ?? Infinity, maximumBytes)
-    return { header: { domain, ...bytes === Infinity ? {} : { bytes } }, cost: size === undefined ? {} : { bytesRead: table?.read ?? size } }
+    const about = (split: Split) => ({ documents: Math.ceil(shares[split] * bytes / documentBytes), bytes: Math.round(shares[split] * bytes) })
+    const isCut = size !== undefined && separator === undefined && !/\.(?:jsonl|parquet)$/.test(at.path)
+    return { header: { domain, ...bytes === Infinity ? {} : { bytes }, ...isCut ? { splits: { train: about("train"), choose: about("choose"), report: about("report") } } : {} }, cost: size === undefined ? {} : { bytesRead: table?.read ?? size } }
   },
   *run(_, options, context) {
     const documents = yield* readDocuments(options.at.path, options)

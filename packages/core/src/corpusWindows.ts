@@ -3,7 +3,7 @@
  * (see rollingWindows.ts), documents are never joined, and the first token of a document is predicted from the prefix token.
  */
 import { Effect } from "effect"
-import type { Corpus, Split } from "./Corpus.ts"
+import type { Corpus, Header, Split } from "./Corpus.ts"
 import { edges, type Encoder } from "./corpusBatches.ts"
 import { CorpusError } from "./CorpusError.ts"
 import { firstBytes } from "./firstBytes.ts"
@@ -64,3 +64,16 @@ export const windows = (corpus: Corpus, options: {
   if (rows.length === 0) return yield* new CorpusError({ reason: "empty", domain: corpus.domain, problem: `it has no ${split} text`, remedy: "Give more text" })
   return rows
 })
+
+/**
+ * About how many windows `windows` makes, from what a header tells: each document ends in a window of its own. Options: as `windows`, the limits in bytes; a token is taken to be a byte, as it is
+ * to our own tokenizer and at most is to others. Of documents that differ much in size it counts too many; without the split's numbers, those of one document.
+ */
+export const countWindows = ({ bytes = 0, splits }: Header, options: { readonly split: Split; readonly tokens: number; readonly documentBytes?: number | undefined; readonly maximumBytes?: number | undefined }): number => {
+  const { documentBytes = Infinity, maximumBytes = Infinity, split, tokens } = options, of = splits?.[split] ?? { documents: 1, bytes }
+  if (of.documents === 0) return 0
+  const size = Math.min(of.bytes / of.documents, documentBytes), taken = Math.min(of.documents, maximumBytes / size)
+  // documents that are cut are of one size; of others, and where there is one alone, the last window is filled in part
+  const each = size === documentBytes || of.documents === 1 ? Math.ceil(Math.min(size, maximumBytes) / tokens) : Math.max(1, size / tokens + 0.5)
+  return of.documents === 1 ? each : Math.ceil(taken * each)
+}

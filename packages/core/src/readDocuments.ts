@@ -6,6 +6,9 @@ import { cutText } from "./cutText.ts"
 import * as File from "./File.ts"
 import * as Parquet from "./Parquet.ts"
 
+/** About the size of the documents that a text is cut into. Units: characters. */
+export const usualBytes = 4096
+
 const refusal = (domain: string, path: string) => (problem: string) => new CorpusError({ reason: "unreadable", domain, problem: `${path}: ${problem}`, remedy: "Give UTF-8 text, or JSON lines or Parquet with a text each" })
 const columnsOf = (table: Parquet.Parquet) => table.columns.includes("id") ? ["id", "text"] : ["text"]
 
@@ -52,6 +55,6 @@ export const readDocuments = (path: string, options: { readonly domain: string; 
       }
       return documents
     }
-    const pieces = options.separator === undefined ? cutText(text, options.documentBytes ?? 4096) : text.split(options.separator)
+    const pieces = options.separator === undefined ? cutText(text, options.documentBytes ?? usualBytes) : text.split(options.separator)
     return pieces.map((piece, index) => ({ id: `${basename(path)}#${index + 1}`, text: piece }))
   })

@@ -11,6 +11,7 @@ import { allDomains, oracle, values } from "./values.ts"
 import * as Plot from "./Plot.ts"
 import * as Report from "./Report.ts"
 import { program, score as scoreDocuments } from "./score.ts"
+import * as ScoredWindows from "./scoredWindows.ts"
 import * as Scores from "./Scores.ts"
 import { Task } from "./Task.ts"
 
@@ -33,13 +34,10 @@ export const score = Stage.make("evaluate/score", {
   sides: { facts },
   *describe({ model, texts }, { storage, task }) {
     const replicas = yield* replicasOf
-    const { batch, program: recorded, tokens } = yield* program(model.model, task, replicas, storage)
-    const { deviceBytes, flops, largestBuffer } = yield* Device.planned(recorded)
-    // tokens are known when the text is: a byte is at most one token of our tokenizers
-    const bytes = Object.values(texts).reduce((sum, { bytes = 0, splits }) => sum + Math.min(task.maximumBytes ?? Infinity, splits?.[task.split].bytes ?? bytes), 0)
+    const fed = yield* program(model.model, task, replicas, storage), { deviceBytes, flops, largestBuffer } = yield* Device.planned(fed.program)
     return {
       header: { table: "scores", version: 1, rows: Object.values(texts).reduce((sum, { splits }) => sum + (splits?.[task.split].documents ?? 0), 0) },
-      cost: { flops: Math.ceil(bytes / (batch * tokens)) * flops, deviceBytes, largestBuffer }
+      cost: { flops: ScoredWindows.submissions(texts, task, fed) * flops, deviceBytes, largestBuffer }
     }
   },
   *run({ model, texts }, { storage, task }, context) {

@@ -78,6 +78,30 @@ describe("losses", () => {
   })
 })
 
+describe("plans", () => {
+  const long = Stage.make("test/long", {
+    version: 1, inputs: [], options: Schema.Struct({ domain: Schema.String }), output: Corpus.Artifact,
+    *describe(_none, { domain }) { return { header: few(domain).header, cost: {} } },
+    *run(_none, { domain }) { return few(domain) }
+  })
+  const few = (domain: string): Corpus.Corpus => {
+    const documents = Array.from({ length: 10 }, (_, at) => ({ id: `${at}`, split: "report" as const, text: "no one shall pass, and so on; ".repeat(2).slice(0, 38 + at % 5) })), none = { documents: 0, bytes: 0 }
+    return { kind: "corpus", domain, documents, header: { domain, splits: { train: none, choose: none, report: { documents: 10, bytes: documents.reduce((sum, { text }) => sum + text.length, 0) } } } }
+  }
+  test.each([["a few long documents, cut", { documentBytes: 20, maximumBytes: 1000 }], ["whole documents", {}], ["less than there is", { documentBytes: 20, maximumBytes: 110 }]])("of %s: operations within a fifth of what was counted", async (_, limits) => {
+    const described = Pipeline.make("test", () => {
+      const model = given({ router: Router.topK({ active: 1 }) }), texts = { law: long({ domain: "law" }), code: long({ domain: "code" }) }, task = Task.bitsPerByte({ split: "report", tokens, ...limits })
+      return { positions: Positions.positions(model, texts, { task }), scores: Evaluate.score(model, texts, { task }) }
+    })
+    const [before, after] = await running(Effect.gen(function*() { return [yield* Pipeline.plan(described), (yield* Pipeline.run(described), yield* Pipeline.plan(described))] as const }))
+    for (const stage of ["evaluate/positions", "evaluate/score"]) {
+      const planned = before.find((row) => row.stage === stage)!.cost.flops!, actual = after.find((row) => row.stage === stage)!.actual!.flops!
+      expect(actual).toBeGreaterThan(0)
+      expect(Math.abs(planned / actual - 1)).toBeLessThan(0.2)
+    }
+  })
+})
+
 describe("the domain's own expert", () => {
   const shares = (rows: Awaited<ReturnType<typeof measured>>) => Object.fromEntries(["law", "code"].map((domain) => [domain, rows.filter((row) => row.domain === domain).map(({ chosen, tokens, weight }) => [Number((weight / tokens).toFixed(6)), Number((chosen / tokens).toFixed(6))])]))
   const every = (domain: "law" | "code", found: ReturnType<typeof shares>, share: readonly [number, number]) => expect(found[domain]!.every(([weight, chosen]) => weight === share[0] && chosen === share[1])).toBe(true)

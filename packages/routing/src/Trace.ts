@@ -72,8 +72,9 @@ export const capture = Stage.make("trace/capture", {
     const replicas = Option.match(yield* Effect.serviceOption(Device.Device), { onNone: () => 1, onSome: (device) => device.replicas })
     const { program, self } = yield* programOf(mixture, options, replicas)
     const { deviceBytes, flops, largestBuffer } = yield* Device.planned(program)
-    // one more for each text than its share fills: a document's last window is seldom full
-    const share = options.tokens / Object.keys(texts).length, windows = Object.keys(texts).length * (Math.ceil(share / self.tokens) + (share > self.tokens ? 1 : 0))
+    // one more for each text than its share fills: a document's last window is seldom full; short documents end in many such windows
+    const share = options.tokens / Object.keys(texts).length, alone = Math.ceil(share / self.tokens) + (share > self.tokens ? 1 : 0)
+    const windows = Object.values(texts).reduce((sum, header) => sum + (header.splits === undefined ? alone : Corpus.countWindows(header, { split: options.split, tokens: self.tokens, maximumBytes: share })), 0)
     const rows = options.tokens * visitsOf(self)
     return {
       header: { table: Tables.Trace.name, version: Tables.Trace.version, rows },
