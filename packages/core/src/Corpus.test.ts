@@ -132,7 +132,7 @@ test("the plan of one text that is cut says about what each split will have", as
   const place = mkdtempSync(join(tmpdir(), "switchyard-corpus-")), { definition } = Corpus.load
   writeFileSync(join(place, "a.txt"), documents(200, 30).map(({ text }) => text).join("\n\n"))
   const options = { at: { _tag: "File", path: join(place, "a.txt") }, domain: "d", clusters: true, share: 0.05, shares: { train: 0.8, choose: 0.1, report: 0.1 }, seed: 0, documentBytes: 500, allowOverlap: false }
-  const { header: planned } = await run(definition.describe({}, options)) as { readonly header: Corpus.Header }, made = (await run(Effect.scoped(definition.run({}, options, { metric: () => Effect.void })))) as Corpus.Corpus
+  const { header: planned } = await run(definition.describe({}, options)) as { readonly header: Corpus.Header }, made = await run(Effect.scoped(definition.run({}, options, { metric: () => Effect.void })) as Effect.Effect<Corpus.Corpus>)
   for (const split of Corpus.splits) for (const what of ["documents", "bytes"] as const) expect(Math.abs(planned.splits![split][what] / made.header.splits![split][what] - 1)).toBeLessThan(0.35)
   expect((await run(definition.describe({}, { ...options, separator: "\n\n" })) as { readonly header: Corpus.Header }).header.splits).toBeUndefined()
 })
@@ -224,12 +224,13 @@ describe("Corpus.windows", () => {
       const { documents: has, bytes } = corpus.header.splits!.report, made = async (limits: object) => (await run(Corpus.windows(corpus, { tokenizer, ...options, ...limits }))).length
       expect(Corpus.countWindows(corpus.header, { ...options, documentBytes })).toBe(await made({ documentBytes }))
       expect(Corpus.countWindows(corpus.header, { ...options, documentBytes, maximumBytes: documentBytes * 2 })).toBe(await made({ documentBytes, maximumBytes: documentBytes * 2 }))
-      for (const limits of [{}, { maximumBytes }, { documentBytes, maximumBytes }]) { // whole documents, and a last one cut, end in windows that are filled in part: each document may be one off
+      for (const limits of [{}, { maximumBytes }, { documentBytes, maximumBytes }]) { // whole documents, and a last one cut, end in windows that are filled in part: each may be half a window off
         const found = await made(limits)
-        expect(Math.abs(Corpus.countWindows(corpus.header, { ...options, ...limits }) - found)).toBeLessThanOrEqual(Math.max(1, Math.min(has, Math.ceil(maximumBytes / Math.min(bytes / has, documentBytes)))))
+        expect(Math.abs(Corpus.countWindows(corpus.header, { ...options, ...limits }) - found)).toBeLessThanOrEqual(1 + Math.min(has, Math.ceil(maximumBytes / Math.min(bytes / has, documentBytes))) / 2)
       }
-    }), { numRuns: 20, seed: 4 })
+    }), { numRuns: 10, seed: 4 })
     expect(Corpus.countWindows({ domain: "a", bytes: 1000 }, { split: "report", tokens: 64, maximumBytes: 300 })).toBe(5) // before the text was read
+    expect(Corpus.countWindows({ domain: "a", bytes: 1000 }, { split: "report", tokens: 64, documentBytes: 100, maximumBytes: 300 })).toBe(6)
     expect(Corpus.countWindows({ domain: "a" }, { split: "report", tokens: 64 })).toBe(0)
   })
 

@@ -67,13 +67,13 @@ export const windows = (corpus: Corpus, options: {
 
 /**
  * About how many windows `windows` makes, from what a header tells: each document ends in a window of its own. Options: as `windows`, the limits in bytes; a token is taken to be a byte, as it is
- * to our own tokenizer and at most is to others. Of documents that differ much in size it counts too many; without the split's numbers, those of one document.
+ * to our own tokenizer and at most is to others. Of documents that differ much in size it counts too many; without the split's numbers, those of all the text in documents that are cut.
  */
 export const countWindows = ({ bytes = 0, splits }: Header, options: { readonly split: Split; readonly tokens: number; readonly documentBytes?: number | undefined; readonly maximumBytes?: number | undefined }): number => {
-  const { documentBytes = Infinity, maximumBytes = Infinity, split, tokens } = options, of = splits?.[split] ?? { documents: 1, bytes }
+  const { documentBytes = Infinity, maximumBytes = Infinity, split, tokens } = options, of = splits?.[split] ?? { documents: Math.max(1, Math.floor(bytes / documentBytes)), bytes }
   if (of.documents === 0) return 0
   const size = Math.min(of.bytes / of.documents, documentBytes), taken = Math.min(of.documents, maximumBytes / size)
-  // documents that are cut are of one size; of others, and where there is one alone, the last window is filled in part
-  const each = size === documentBytes || of.documents === 1 ? Math.ceil(Math.min(size, maximumBytes) / tokens) : Math.max(1, size / tokens + 0.5)
-  return of.documents === 1 ? each : Math.ceil(taken * each)
+  // documents that are cut are of one size; of others the last window is filled in part, by any number of tokens alike
+  const each = size === documentBytes || of.documents === 1 ? Math.ceil(size / tokens) : Math.max(1, size / tokens + (tokens - 1) / (2 * tokens))
+  return taken <= 1 ? Math.ceil(Math.min(size, maximumBytes) / tokens) : Math.round(taken * each)
 }
