@@ -19,10 +19,10 @@ export interface Repository { readonly kind: Kind; readonly id: string; readonly
 /** A file of a revision. Units: `size` bytes. `hash`: 64 digits of SHA-256, or 40 of git's SHA-1. */
 export interface Entry { readonly path: string; readonly size: number; readonly hash: string }
 
-/** Where the cache is: HF_HUB_CACHE, or `hub` in HF_HOME, or in `huggingface` of XDG_CACHE_HOME or ~/.cache. */
+/** Where the cache is: HF_HUB_CACHE (once HUGGINGFACE_HUB_CACHE), or `hub` in HF_HOME, or in `huggingface` of XDG_CACHE_HOME or ~/.cache. */
 export const root = (environment: NodeJS.ProcessEnv = process.env): string => {
-  const { HF_HUB_CACHE: own, HF_HOME: home, XDG_CACHE_HOME: caches } = environment
-  return own ? own : join(home ? home : join(caches ? caches : join(homedir(), ".cache"), "huggingface"), "hub")
+  const { HF_HUB_CACHE: own, HUGGINGFACE_HUB_CACHE: once, HF_HOME: home, XDG_CACHE_HOME: caches } = environment
+  return own ? own : once ? once : join(home ? home : join(caches ? caches : join(homedir(), ".cache"), "huggingface"), "hub")
 }
 
 const commit = /^[0-9a-f]{40}$/

@@ -1,8 +1,9 @@
 /**
- * The few requests that a model hub answers: which commit a revision is, which files it has, and a file's bytes from a given one on.
+ * What is asked of a model hub: which commit a revision is and which files it has, through `@huggingface/hub`, loaded with the first question; and a file's bytes
+ * from a given one on, which that library cannot give (docs/hub.md says why).
  *
- * The token goes to the hub's own origin and nowhere else, also after a redirect. A connection that breaks is tried again a bounded number of times,
- * each time after twice the wait, and a file goes on at the byte where it stopped.
+ * The library asks through a `fetch` of ours. The token goes to the hub's own origin and nowhere else, also after a redirect. A connection that breaks is tried
+ * again a bounded number of times, each time after twice the wait, and a file goes on at the byte where it stopped.
  */
 import { mkdir, open, rename, rm, stat } from "node:fs/promises"
 import { dirname } from "node:path"
@@ -71,56 +72,51 @@ const patiently = async <A>(hub: Connection, attempt: () => Promise<A>): Promise
   }
 }
 
-/** An answer larger than this is no list of files. */
-const longestAnswer = 64 << 20
-const json = (hub: Connection, first: URL): Promise<{ readonly value: unknown; readonly next: URL | undefined }> => patiently(hub, async () => {
-  const { response, url } = await ask(hub, first, { accept: "application/json" }), parts: Array<Uint8Array> = []
-  let bytes = 0
-  try {
-    for await (const part of response.body ?? []) {
-      bytes += (part as Uint8Array).length
-      if (bytes > longestAnswer) throw wrong(hub, "Answer", { url }, `the answer is longer than ${longestAnswer} bytes`, "check the endpoint (HF_ENDPOINT)")
-      parts.push(part as Uint8Array)
-    }
-  } catch (error) {
-    hub.signal.throwIfAborted()
-    throw error instanceof HubError ? error : wrong(hub, "Network", { url }, `the connection broke (${reasonOf(error)})`, online)
+/** Larger answers to one question, or more of them, are no list of files. Units: bytes. */
+const most = { bytes: 256 << 20, answers: 1000 }
+const answered = (hub: Connection, problem: string, about: About = { url: page(hub) }) => wrong(hub, "Answer", about, problem, "check the endpoint (HF_ENDPOINT)")
+/** The `fetch` that the library asks one question through: of the hub's own origin alone, and so much; what goes wrong is a HubError. */
+const asking = (hub: Connection): typeof fetch => {
+  let bytes = 0, answers = 0
+  return async (input, init) => {
+    const first = new URL(String(input)), { response, url } = first.origin === new URL(hub.endpoint).origin ? await ask(hub, first, Object.fromEntries(new Headers(init?.headers)))
+      : (() => { throw wrong(hub, "Unsafe", { url: first.href }, "the list goes on at another server", "check the endpoint (HF_ENDPOINT)") })()
+    const counted = new TransformStream<Uint8Array, Uint8Array>({ transform: (part, on) => (bytes += part.length) > most.bytes ? on.error(answered(hub, `the answer is longer than ${most.bytes} bytes`, { url })) : on.enqueue(part) })
+    if (++answers > most.answers) throw answered(hub, "the list of files does not end", { url })
+    return new Response(response.body?.pipeThrough(counted) ?? null, { headers: response.headers })
   }
-  const next = /<([^>]+)>\s*;\s*rel="?next"?/.exec(response.headers.get("link") ?? "")?.[1]
-  try { return { value: JSON.parse(Buffer.concat(parts).toString("utf8")), next: next === undefined ? undefined : new URL(next, first) } } catch {
-    throw wrong(hub, "Answer", { url }, "the answer is not JSON", "check the endpoint (HF_ENDPOINT)")
+}
+
+/** A question put through the library, which is loaded with the first. Fails: throws HubError, also for an answer that the library cannot read. */
+const through = <A>(hub: Connection, put: (library: typeof import("@huggingface/hub"), given: { readonly hubUrl: string; readonly fetch: typeof fetch }) => Promise<A>): Promise<A> => patiently(hub, async () => {
+  try { return await put(await import("@huggingface/hub"), { hubUrl: hub.endpoint, fetch: asking(hub) }) } catch (error) {
+    hub.signal.throwIfAborted()
+    if (error instanceof HubError) throw error
+    throw (error as Error).cause === undefined ? answered(hub, `its answer cannot be read (${reasonOf(error)})`) : wrong(hub, "Network", { url: page(hub) }, `the connection broke (${reasonOf(error)})`, online)
   }
 })
 
 /** The commit that a revision is now. Fails: throws HubError. */
-export const commitAt = async (hub: Connection, revision: string): Promise<string> => {
-  const url = new URL(`${hub.endpoint}/api/${hub.of.kind}s/${hub.of.id}/revision/${encodeURIComponent(revision)}`), { value } = await json(hub, url)
-  const sha = (value as { readonly sha?: unknown } | null)?.sha
-  if (typeof sha !== "string" || !/^[0-9a-f]{40}$/.test(sha)) throw wrong(hub, "Answer", { url: url.href }, "the answer names no commit", "check the endpoint (HF_ENDPOINT)")
+export const commitAt = (hub: Connection, revision: string): Promise<string> => through(hub, async ({ datasetInfo, modelInfo }, given) => {
+  const about = { ...given, name: hub.of.id, revision, additionalFields: ["sha" as const] }, { sha } = hub.of.kind === "model" ? await modelInfo(about) : await datasetInfo(about)
+  if (typeof sha !== "string" || !/^[0-9a-f]{40}$/.test(sha)) throw answered(hub, "the answer names no commit")
   return sha
-}
+})
 
 /** Every file of a commit. Fails: throws HubError, also for a name that leads out of its folder. */
-export const tree = async (hub: Connection, commit: string): Promise<ReadonlyArray<Entry>> => {
-  const entries = new Map<string, Entry>()
-  let url: URL | undefined = new URL(`${hub.endpoint}/api/${hub.of.kind}s/${hub.of.id}/tree/${commit}?recursive=true`)
-  for (let pages = 0; url !== undefined; pages++) {
-    const at: About = { url: url.href }, { value, next }: { readonly value: unknown; readonly next: URL | undefined } = await json(hub, url)
-    if (!Array.isArray(value) || pages > 1000) throw wrong(hub, "Answer", at, "the answer is no list of files", "check the endpoint (HF_ENDPOINT)")
-    for (const item of value as ReadonlyArray<{ readonly type?: unknown; readonly path?: unknown; readonly size?: unknown; readonly oid?: unknown; readonly lfs?: { readonly oid?: unknown; readonly size?: unknown } } | null>) {
-      if (item?.type !== "file") continue
-      const { path } = item, hash = item.lfs?.oid ?? item.oid, size = item.lfs?.size ?? item.size
-      if (typeof path !== "string" || typeof hash !== "string" || !/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(hash) || !Number.isSafeInteger(size) || (size as number) < 0) {
-        throw wrong(hub, "Answer", { ...at, file: String(path) }, "it is listed without a path, a size or a hash", "check the endpoint (HF_ENDPOINT)")
-      }
-      if (!isSafe(path) || entries.has(path)) throw wrong(hub, "Unsafe", { ...at, file: path }, entries.has(path) ? "it is listed twice" : "this name leads out of the model's folder", "do not trust this model")
-      entries.set(path, { path, hash, size: size as number })
+export const tree = (hub: Connection, commit: string): Promise<ReadonlyArray<Entry>> => through(hub, async ({ listFiles }, given) => {
+  const entries = new Map<string, Entry>(), at: About = { url: page(hub) }
+  for await (const item of listFiles({ ...given, repo: { type: hub.of.kind, name: hub.of.id }, revision: commit, recursive: true })) {
+    if (item.type !== "file") continue
+    const { path } = item, hash = item.lfs?.oid ?? item.oid, size = item.lfs?.size ?? item.size
+    if (typeof path !== "string" || typeof hash !== "string" || !/^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(hash) || !Number.isSafeInteger(size) || size < 0) {
+      throw answered(hub, "it is listed without a path, a size or a hash", { ...at, file: String(path) })
     }
-    if (next !== undefined && next.origin !== url.origin) throw wrong(hub, "Unsafe", at, `the list goes on at ${next.origin}`, "check the endpoint (HF_ENDPOINT)")
-    url = next
+    if (!isSafe(path) || entries.has(path)) throw wrong(hub, "Unsafe", { ...at, file: path }, entries.has(path) ? "it is listed twice" : "this name leads out of the model's folder", "do not trust this model")
+    entries.set(path, { path, hash, size })
   }
   return [...entries.values()]
-}
+})
 
 /** Fetches one file into its blob: goes on where an earlier try stopped, and appears only when its hash is right. `arrived` is told the bytes there are. */
 export const download = async (hub: Connection, commit: string, entry: Entry, arrived: (bytes: number) => void): Promise<void> => {
