@@ -4,7 +4,7 @@
  * - digits as `\p{N}`: the former's Digits knows ASCII alone;
  * - GPT-2's words as a pattern: its ByteLevel takes U+FEFF for a space, and U+0085 for none;
  * - marks one by one as a pattern: its Punctuation joins them;
- * - matches Isolated, where a file may say that what is between them (nothing) is Removed.
+ * - matches Isolated, where a file may say that what is between them (nothing) is Removed, or that a match joins what follows: then the pattern takes that as well.
  */
 
 /** A row: parts of tokenizer.json. `ignore_merges`: a piece that is a token stays whole, though no merges make it. */
@@ -72,6 +72,7 @@ export const cuts: Readonly<Record<string, Cut>> = {
   "exaone-moe": { pre_tokenizer: cut(`${contractions}|[^\\r\\n\\p{L}\\p{N}]?(?:\\p{L}\\p{M}*(?: \\p{L}\\p{M}*)*)+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+`) },
   "youtu": { pre_tokenizer: cut(`[\\uAC00-\\uD7A3\\u3131-\\u318E]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|${kana}`, `${mixed(`${contractions}?`)}|\\p{N}|${marks("\\r\\n/")}`), ignore_merges: true },
   "ufakzeka": { pre_tokenizer: cut(`${letters}|\\p{N}|${marks("\\r\\n")}`) },
+  "laguna": { pre_tokenizer: cut("(?:\\r?\\n)+(?:(?!\\r?\\n)[\\s\\S])*", gpt4("\\p{N}")) },
   "jais-2": { pre_tokenizer: cut(`${contractions}|${letters}|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|${halves}\\s{1,2}(?!\\S)|\\s{1}`) },
   "chameleon": { pre_tokenizer: cut("<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", "([\\t\\n]|    |  )", "\\p{N}", "[\\p{P}!-/:-@\\[-`{-~]", words) }
 }
