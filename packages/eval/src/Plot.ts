@@ -18,7 +18,7 @@ const config: Spec = {
   view: { stroke: null },
   axis: {
     labelColor: "var(--muted)", titleColor: "var(--muted)", domainColor: "var(--line)", tickColor: "var(--line)", gridColor: "var(--grid)",
-    labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", titlePadding: 10, labelPadding: 6, tickSize: 4
+    labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", titlePadding: 10, labelPadding: 6, labelLimit: 220, tickSize: 4
   },
   axisY: { domain: false, ticks: false },
   legend: { labelColor: "var(--ink)", titleColor: "var(--muted)", labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", symbolSize: 90, symbolOpacity: 1, labelLimit: 0, columnPadding: 18, rowPadding: 6 },
@@ -114,7 +114,7 @@ export const domainHeat = (layers: ReadonlyArray<LayerLoad>): Spec => {
   const experts = Math.max(1, ...layers.map(({ load }) => load.length))
   const domains = Object.keys(layers[0]?.byDomain ?? {})
   const most = Math.max(2 / experts, ...values.map(({ share }) => share))
-  const columns = experts <= 4 ? 3 : experts <= 8 ? 2 : 1
+  const columns = experts <= 4 ? layers.length === 4 ? 2 : 3 : experts <= 8 ? 2 : 1
   const names = layers.map(({ layer }) => `layer ${layer}`)
   return {
     data: { values }, columns, spacing: { row: 22, column: 24 },
