@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals"
-import { Effect, Exit } from "effect"
+import { Effect, Exit, Logger } from "effect"
 import { execFile } from "node:child_process"
 import { existsSync } from "node:fs"
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises"
@@ -99,6 +99,15 @@ describe("written and opened again", () => {
     const form = mixtral.feedForward as Model.Mixture, cardOf = (router: Model.Mixture["router"]) => modelCard("switchyard", { ...mixtral, feedForward: { ...form, router } }, [])
     expect(cardOf(form.router)).toMatch(/- active weights per token: [\d,]+\n/)
     expect(cardOf({ unit: { of: "token" }, score: { by: "likelihood" }, select: { keep: "top", active: 1 }, weight: "prob" })).toMatch(/- active weights per token: [\d,]+, once the experts are chosen; to choose, all of them run\n/)
+  })
+  test("a key of config.json that nobody knows is carried into what is written, and named once when the folder is opened", async () => {
+    const at = await written("unknown", made(llama)), path = join(at, "config.json"), said: Array<string> = [], listen = Logger.make(({ message }) => { said.push(String(message)) })
+    await writeFile(path, JSON.stringify({ ...JSON.parse(await readFile(path, "utf8")) as object, rms_norm_esp: 0.5 }))
+    const open = () => run(Effect.provide(Checkpoint.open(at), Logger.layer([listen])))
+    const { model } = await open()
+    await open()
+    expect(said).toEqual([`${path}: carried, not understood: rms_norm_esp (the nearest known key is rms_norm_eps)`])
+    expect([model.normEpsilon, model.extra]).toEqual([1e-5, { bos_token_id: 256, rms_norm_esp: 0.5 }])
   })
   test("the licence of a source's card goes on; a card without one, or none, gives none", async () => {
     const at = await written("licence", made(llama)), path = join(at, "README.md"), card = await readFile(path, "utf8")

@@ -150,11 +150,21 @@ const withoutFurther = (layout: Family.Family | undefined, config: Parameters<ty
   return { kept: leftOut.length === 0 ? weights : Weights.select(weights, (name) => !begins.some((begin) => name.startsWith(begin))), leftOut }
 }
 
+/** Folders whose unknown keys have been named: a pipeline opens a folder more than once. */
+const told = new Set<string>()
+const tellCarried = (file: string, layout: Family.Family | undefined, model: Model.Model): Effect.Effect<void> => Effect.suspend(() => {
+  const unknown = layout === undefined ? [] : Family.carried(layout, model), message = `${file}: carried, not understood: ${unknown.map(({ key, nearest }) => `${key} (the nearest known key is ${nearest})`).join(", ")}`
+  if (unknown.length === 0 || told.has(message)) return Effect.void
+  told.add(message)
+  return Effect.logWarning(message)
+})
+
 const openFolder = (folder: string, { families = Family.families, tokenizer: given }: OpenOptions): Effect.Effect<Any, CheckpointError> =>
   Effect.gen(function*() {
     const file = join(folder, "config.json"), { block, rest: config } = yield* Effect.fromResult(readBlock(file, yield* readConfigFile(file)))
     const model = yield* Family.readConfig(file, config, families)
     const layout = config["model_type"] === Family.own ? undefined : Family.find(model.family, families)
+    yield* tellCarried(file, layout, model)
     const found = yield* Weights.fromFolder(folder), whole = block === undefined ? found : yield* withBlockScales(found, block)
     const { kept, leftOut } = withoutFurther(layout, config, model, whole)
     if (leftOut.length > 0) yield* Effect.logWarning(`${folder}: left out: ${leftOut.join("; ")}`)

@@ -53,6 +53,11 @@ describe("config.json", () => {
   test("keys that are not understood are carried", async () => {
     expect((await read({ ...small, bos_token_id: [1, 2], "__proto__x": { a: null } })).extra).toEqual({ bos_token_id: [1, 2], "__proto__x": { a: null } })
   })
+  test("what nobody knows is told with the nearest known key; what changes no forward pass is not", async () => {
+    const llama = Family.find("llama")!, told = async (more: Record<string, Plain>) => Family.carried(llama, await read({ ...small, ...more }))
+    expect(await told({ bos_token_id: 1, use_cache: true, attention_dropout: 0.1, transformers_version: "4.57.0" })).toEqual([])
+    expect(await told({ rms_norm_esp: 1e-6, mup_width: 4 })).toMatchObject([{ key: "rms_norm_esp", nearest: "rms_norm_eps" }, { key: "mup_width" }])
+  })
   test("our own layout holds any model", async () => {
     const model: Model.Model = { ...await read(small), family: "llama", feedForward: { kind: "mixture", inner: 24, experts: 3, active: 2, expert: { kind: "lowRank", rank: 2, scale: 0.5 }, router: { unit: { of: "prefix" } }, routerTensors: { centres: [3, 16] } } }
     expect(await read(Family.writeConfig("switchyard", model, "F32") as Record<string, Plain>)).toEqual(model)

@@ -5,7 +5,7 @@
  */
 import { Effect, Schema } from "effect"
 import * as Model from "./Model.ts"
-import { families, type Family, type Field, own, type Packed, type Size } from "./families.ts"
+import { families, type Family, type Field, idle, own, type Packed, type Size } from "./families.ts"
 import { type Config, obstacles, readAttention, readBlock, same, writeAttention, writeBlock } from "./familyFeatures.ts"
 import { readMixture, writeMixture } from "./familyMixture.ts"
 import { readRope, ropeOf, writeRope } from "./familyRope.ts"
@@ -196,6 +196,12 @@ const readRow = (file: string, config: Config, table: Table): Model.Model => {
     feedForward: family.router === undefined ? { kind: "dense", inner: number("inner") } : readMixture(reading, family.router),
     extra: Object.fromEntries(Object.entries(config).filter(([key]) => !used.has(key))) as Model.Model["extra"]
   })
+}
+
+/** The keys of a config.json that are carried though nobody knows what they say, each with the nearest key that the family reads: a misspelt one would otherwise leave its value to a default unseen. */
+export const carried = (family: Family, { extra }: Model.Model): ReadonlyArray<{ readonly key: string; readonly nearest: string }> => {
+  const known = [...family.sizes.flatMap(({ keys }) => keys), ...Object.keys(family.fixed), "rope_scaling", "tie_word_embeddings"]
+  return Object.keys(extra).filter((key) => !idle.has(key)).map((key) => ({ key, nearest: nearest(key, known) }))
 }
 
 /** The config.json of a model in the layout of this name (see `choose`), for tensors stored in this dtype. */

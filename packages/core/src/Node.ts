@@ -7,6 +7,7 @@ import type { Cost } from "./Cost.ts"
 import type { FileError } from "./File.ts"
 import type { HubError } from "./HubError.ts"
 import * as Key from "./Key.ts"
+import { nearest } from "./Weights.ts"
 
 declare const output: unique symbol
 
@@ -95,6 +96,14 @@ const check = (stage: Definition, inputs: Readonly<Record<string, Tree>>, at: st
   }
 }
 
+/** An option that the stage does not have, by its name and the nearest one. */
+const checkOptions = (stage: Definition, given: unknown, at: string): void => {
+  const { fields } = stage.options as { readonly fields?: object }
+  if (fields === undefined || typeof given !== "object" || given === null) return
+  const known = [...Object.keys(fields), ...Object.keys(stage.optional)], wrong = Object.keys(given).find((name) => !Object.hasOwn(fields, name))
+  if (wrong !== undefined) throw new DescriptionError({ at: `${at}.options`, problem: `there is no option ${wrong}; ${known.length === 0 ? "the stage takes none" : `the nearest is ${nearest(wrong, known)} (it takes ${known.join(", ")})`}` })
+}
+
 let repetition = 0
 /** What `build` describes, its seeded stages under the run's seed plus `seed`; within another repetition the two add up. */
 export const repeated = <A>(seed: number, build: () => A): A => {
@@ -107,6 +116,7 @@ export const repeated = <A>(seed: number, build: () => A): A => {
 /** The node of a call, its side outputs as members; throws a `DescriptionError` where inputs or options are wrong. */
 export const describe = (stage: Definition, inputs: Readonly<Record<string, Tree>>, given: unknown, at = stage.name): Any => {
   check(stage, inputs, at)
+  checkOptions(stage, given, at)
   let options: unknown
   try {
     // decoding fills in defaults and encoding makes JSON of them: a default spelled out is the same key

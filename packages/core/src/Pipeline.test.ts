@@ -326,7 +326,7 @@ describe("JSON", () => {
       return (await go(Effect.flip(Pipeline.fromJson(stages, json)))).message
     }
     expect(await broken((json) => { json.nodes[1]!.options["times"] = "3" })).toMatch(/^nodes\[1\] \(text\/repeat\)\.options: .*\n {2}at \["times"\]/)
-    expect(await broken((json) => { json.nodes[1]!.options["tmes"] = 3 })).toMatch(/^nodes\[1\] \(text\/repeat\)\.options: [^]*tmes/)
+    expect(await broken((json) => { json.nodes[1]!.options["tmes"] = 3 })).toBe("nodes[1] (text/repeat).options: there is no option tmes; the nearest is times (it takes times)")
     expect(await broken((json) => { json.nodes[1]!.inputs["text"] = "n0#log" })).toBe('nodes[1] (text/repeat).inputs.text: text/load has no side output "log" (it has none)')
     expect(await broken((json) => { json.nodes[4]!.inputs["extra"] = "n0" })).toBe("nodes[4] (text/join).inputs.extra: expected log, got text (from text/load)")
     expect(await broken((json) => { json.nodes[4]!.inputs["texts"] = "n0" })).toBe("nodes[4] (text/join).inputs.texts: expected record, got one")

@@ -292,6 +292,18 @@ const deepseekV3: Family = {
 /** Every family of Hugging Face's that is read and written, the simplest first: a model that several express is written as the first of them, its own aside. */
 export const families: ReadonlyArray<Family> = [llama, mistral, qwen2, qwen3, smollm3, phi3, gemma2, gemma3, mixtral, olmoe, qwen2Moe, qwen3Moe, gptOss, deepseekV2, deepseekV3]
 
+/**
+ * Keys of config.json that change no number of a forward pass: training, generation, other heads, tokens' numbers, the file itself, or what another key says already. They are carried without a
+ * word; any other that a row does not understand is carried and told of.
+ */
+export const idle: ReadonlySet<string> = new Set([
+  "_name_or_path", "_sliding_window_pattern", "auto_map", "model_name", "transformers_version", "tokenizer_class", "unsloth_version", "use_bfloat16", "torchscript", "tf_legacy_loss", "quantization_config",
+  "attention_dropout", "embd_pdrop", "hidden_dropout", "mlp_dropout", "resid_pdrop", "initializer_range", "gradient_checkpointing", "pretraining_tp", "ep_size", "aux_loss_alpha", "seq_aux", "router_aux_loss_coef", "router_jitter_noise", "output_router_logits",
+  "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "decoder_start_token_id", "use_cache", "cache_implementation", "return_dict", "output_attentions", "output_hidden_states", "max_length", "do_sample", "temperature", "top_k", "top_p",
+  "chunk_size_feed_forward", "finetuning_task", "id2label", "label2id", "problem_type", "task_specific_params", "is_decoder", "is_encoder_decoder", "add_cross_attention", "cross_attention_hidden_size", "tie_encoder_decoder", "pruned_heads",
+  "experts_per_token", "initial_context_length", "intermediate_size", "max_window_layers", "no_rope_layer_interval", "original_max_position_embeddings", "qk_head_dim", "sliding_window", "use_mrope"
+])
+
 /** Keys of config.json whose numbers transformers 5 takes only with a point. */
 export const fractions: ReadonlySet<string> = new Set([
   "rms_norm_eps", "rope_theta", "initializer_range", "attention_dropout", "router_aux_loss_coef", "router_jitter_noise", "clip_qkv", "routed_scaling_factor", "final_logit_softcapping",
