@@ -54,7 +54,7 @@ export const quickstart = (options: { readonly small: boolean; readonly seed?: s
   // upcycle; then routers: by token, trained as Mixtral does it, and by what n-grams of each expert's text say of the text so far, counted
   const newborn = Upcycle.fromAdapters(seed, experts, { router: Router.topK({ active: 2 }) })
   const mixture = Finetune.train(newborn, texts, { trainable: "routers", balance: [Balance.switchLoss({ weight: 0.01 })], ...size.router })
-  const routed = Ngram.fit(Upcycle.fromAdapters(seed, experts, { router: Router.ngram({ active: 2, temperature: 2 }) }), texts, size.ngrams)
+  const routed = Ngram.fit(Upcycle.fromAdapters(seed, experts, { router: Router.ngram({ active: 2, temperature: 4, decay: 0.98 }) }), texts, size.ngrams)
 
   // compress
   const folded = Compress.fold(mixture)
