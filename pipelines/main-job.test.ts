@@ -10,7 +10,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { mainJob, tune } from "./main-job.ts"
-import { methods, sizes } from "./mainJob.ts"
+import { methods, sizes, sizesOf } from "./mainJob.ts"
 import { bits, closed, type Found, gaps, lines, spread, tables, tuning } from "./mainJobTables.ts"
 import { splice } from "./spliceTexts.ts"
 
@@ -26,7 +26,8 @@ describe("the sweep", () => {
     }
   })
   test("the control sees as many tokens as experts and router together", () => {
-    for (const { control, expert, router } of Object.values(sizes)) expect(control).toBe(4 * expert + router)
+    for (const { control, expert, router } of [...Object.values(sizes), sizesOf({ small: false, steps: 160 })]) expect(control).toBe(4 * expert + router)
+    expect(sizesOf({ small: false, steps: 160 }).expert).toBe(160)
   })
   test("no method entered has more than two active experts; each is described for both kinds and every seed, from headers alone", async () => {
     const { outputs } = mainJob(options)

@@ -11,10 +11,10 @@ import { Positions, Task } from "@switchyard/eval"
 import { Device } from "@switchyard/gpu"
 import { Upcycle } from "@switchyard/merge"
 import { Adapter, Finetune, Trace } from "@switchyard/routing"
-import { Console } from "effect"
+import { Console, Option } from "effect"
 import { Flag } from "effect/cli"
 import { fileURLToPath } from "node:url"
-import { ceiling, type Kit, methods, type Mixture, rates, type Sizes, sizes, type Variant, ways } from "./mainJob.ts"
+import { ceiling, type Kit, methods, type Mixture, rates, type Sizes, sizesOf, type Variant, ways } from "./mainJob.ts"
 import { mainJobReport } from "./mainJobReport.ts"
 import { gaps, tuning } from "./mainJobTables.ts"
 import { splice } from "./spliceTexts.ts"
@@ -54,13 +54,13 @@ const experts = ({ seed, texts }: Given, variant: Variant, size: Sizes) => {
 }
 export const controls = { settings: [1, 0.5], chosen: { lowRank: 1, full: 1 } as Readonly<Record<Variant, number>> } as const
 
-export interface Options { readonly small: boolean; readonly seeds?: number; readonly seed?: string; readonly texts?: string }
+export interface Options { readonly small: boolean; readonly steps?: number; readonly seeds?: number; readonly seed?: string; readonly texts?: string }
 const seedsOf = ({ seeds = 3 }: Options) => Array.from({ length: seeds }, (_, seed) => seed)
 const taskOf = (size: Sizes, part: "choose" | "report" | "switch") => Task.bitsPerByte({ split: part === "choose" ? part : "report", tokens: size.shape.tokens, documentBytes: size.documentBytes, maximumBytes: size[part] })
 
 /** Everything measured on the report split, by seed, variant and model; the switch test and the traces without the experts trained on. */
 export const mainJob = (options: Options) => Pipeline.make("main-job", () => {
-  const size = options.small ? sizes.small : sizes.full, shared = given(options), task = taskOf(size, "report"), across = taskOf(size, "switch")
+  const size = sizesOf(options), shared = given(options), task = taskOf(size, "report"), across = taskOf(size, "switch")
   const spliced = Object.fromEntries(switches.map(([from, to]) => [`${from} → ${to}`, splice(shared.texts[from], shared.texts[to], { bytes: size.shape.tokens / 2, domain: `${from} → ${to}` })]))
   const last = Object.fromEntries(switches.map(([from, to]) => [`${from} → ${to}`, Object.keys(shared.texts).sort().indexOf(to)]))
   const first = experts(shared, "lowRank", size), kit: Kit = { variant: "lowRank", sizes: size, texts: shared.texts, mixture: first.mixture }
@@ -83,7 +83,7 @@ export const mainJob = (options: Options) => Pipeline.make("main-job", () => {
 
 /** Controls and experts alone, of both kinds and all seeds, on the choose split: whether steps, rank and the amount of text scored make a gap that stands out of its spread. */
 export const gap = (options: Options) => Pipeline.make("main-job-gap", () => {
-  const size = options.small ? sizes.small : sizes.full, shared = given(options), task = taskOf(size, "choose")
+  const size = sizesOf(options), shared = given(options), task = taskOf(size, "choose")
   return {
     seeds: Pipeline.repeat(seedsOf(options), () => Object.fromEntries(variants.map((variant) => {
       const { alone, control } = experts(shared, variant, size)
@@ -94,7 +94,7 @@ export const gap = (options: Options) => Pipeline.make("main-job-gap", () => {
 
 /** Every setting of every method on the choose split, with low-rank experts, whose choices full ones take over; the controls' of both kinds. */
 export const tune = (options: Options) => Pipeline.make("main-job-tune", () => {
-  const size = options.small ? sizes.small : sizes.full, shared = given(options), task = taskOf(size, "choose")
+  const size = sizesOf(options), shared = given(options), task = taskOf(size, "choose")
   const lowRank = experts(shared, "lowRank", size), full = experts(shared, "full", size), kit: Kit = { variant: "lowRank", sizes: size, texts: shared.texts, mixture: lowRank.mixture }
   const score = (model: Mixture | ReturnType<typeof lowRank.control> | ReturnType<typeof full.control>) => Positions.positions(model as never, shared.texts, { task })
   const each = (control: (share: number) => unknown) => Object.fromEntries(controls.settings.map((share) => [String(share), score(control(share) as never)]))
@@ -107,11 +107,12 @@ export const tune = (options: Options) => Pipeline.make("main-job-tune", () => {
 const flags = {
   small: Flag.Boolean("small").pipe(Flag.withDefault(false), Flag.withDescription("a few steps on little text: shows that everything runs, not which is best")),
   seeds: Flag.Int("seeds").pipe(Flag.withDefault(3), Flag.withDescription("how many seeds to repeat everything under")),
+  steps: Flag.optional(Flag.Int("steps").pipe(Flag.withDescription("training steps of each expert, 60 unless given; the control's grow with them"))),
   gap: Flag.Boolean("gap").pipe(Flag.withDefault(false), Flag.withDescription("only what methods are set against, on the choose split: does the gap stand out of its spread over seeds?")),
   tune: Flag.Boolean("tune").pipe(Flag.withDefault(false), Flag.withDescription("every setting on the choose split, in place of the comparison")),
   model: Flag.Path("model", { pathType: "directory", mustExist: true }).pipe(Flag.withDefault(here("../models/seed")), Flag.withDescription("the folder of the dense model that all begins with"))
 }
-Pipeline.main(({ gap: gapAlone, model, seeds, small, tune: tuned }) => (gapAlone ? gap : tuned ? tune : mainJob)({ small, seeds, seed: model }) as Pipeline.Pipeline<any>, ({ device }) => Device.byName(device), import.meta, {
+Pipeline.main(({ gap: gapAlone, model, seeds, small, steps, tune: tuned }) => (gapAlone ? gap : tuned ? tune : mainJob)({ small, seeds, seed: model, ...Option.isSome(steps) ? { steps: steps.value } : {} }) as Pipeline.Pipeline<any>, ({ device }) => Device.byName(device), import.meta, {
   name: "main-job", description: "which routing makes experts worth having: methods, seeds, two kinds of experts", flags,
   after: (values: any, { flags, out }) => flags.gap ? Console.log(gaps(values.seeds)) : flags.tune ? Console.log(tuning(values)) : mainJobReport(values, out)
 })

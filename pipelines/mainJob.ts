@@ -15,7 +15,13 @@ export const sizes = {
   full: { expert: 60, router: 32, control: 272, shape: { batch: 8, tokens: 256 }, fitted: 4_096, documentBytes: 1_024, choose: 49_152, report: 65_536, switch: 16_384 },
   small: { expert: 2, router: 2, control: 10, shape: { batch: 2, tokens: 32 }, fitted: 256, documentBytes: 64, choose: 256, report: 256, switch: 128 }
 } as const
-export type Sizes = (typeof sizes)["full"] | (typeof sizes)["small"]
+type Amounts<A> = { readonly [K in keyof A]: A[K] extends number ? number : Amounts<A[K]> }
+export type Sizes = Amounts<(typeof sizes)["full"]>
+/** The sizes of a run; other steps for the experts lengthen the control with them. */
+export const sizesOf = ({ small, steps }: { readonly small: boolean; readonly steps?: number }): Sizes => {
+  const size = sizes[small ? "small" : "full"]
+  return steps === undefined ? size : { ...size, expert: steps, control: 4 * steps + size.router }
+}
 
 /** What a method is built from. */
 export interface Kit {

@@ -174,7 +174,7 @@ export const byPosition = (rows: ReadonlyArray<{ readonly series: string; readon
     width: 720, height: 280, data: { values: rows.map((row) => ({ ...row })) },
     mark: { type: "line", interpolate: "monotone", point: { size: 40 } },
     encoding: {
-      x: { field: "position", type: "quantitative", title: "position in the document (tokens)", axis: { format: "~s", grid: false }, scale: { nice: false } },
+      x: { field: "position", type: "quantitative", title: "position in the context (tokens)", axis: { format: "~s", grid: false }, scale: { nice: false } },
       y: { field: "value", type: "quantitative", title: options.quantity, scale: { zero: false, nice: true }, axis: { format: options.format ?? "~g" } },
       color: { field: "series", type: "nominal", sort: names, legend: lineLegend(names) }
     }
