@@ -9,6 +9,7 @@ import { Effect, Schema } from "effect"
 import { createHash } from "node:crypto"
 import { readdir, readFile } from "node:fs/promises"
 import { join } from "node:path"
+import { preTokenizer } from "./preTokenizers.ts"
 
 /** `vocabulary`: the largest id plus one. `hash`: equal for tokenizers that give equal ids. `files`: name → content, as found. */
 export interface Tokenizer {
@@ -140,7 +141,7 @@ export const fromFiles = (files: Readonly<Record<string, Uint8Array>>, at = ""):
       if (hash === bytes().hash) return Effect.succeed({ ...bytes(), files })
       let inner: HuggingFace, ids: ReadonlyArray<number>
       try {
-        inner = new HuggingFace(json, config)
+        inner = new HuggingFace(json["pre_tokenizer"] === undefined ? json : { ...json, pre_tokenizer: preTokenizer(json["pre_tokenizer"]) }, config)
         ids = [...inner.get_vocab(true).values()]
       } catch (error) {
         throw new TokenizerError({ file: join(at, "tokenizer.json"), problem: `it cannot be used (${(error as Error).message})`, remedy: "check that it is a fast tokenizer's file" })

@@ -1,10 +1,7 @@
 /**
  * How text is cut before BPE merges it, by the name in a GGUF file's `tokenizer.ggml.pre`: data alone. A row says what the model's published
- * tokenizer.json says, or llama.cpp where none was seen, in forms that @huggingface/tokenizers and Hugging Face's own tokenizers read alike:
- * - digits as `\p{N}`: the former's Digits knows ASCII alone;
- * - GPT-2's words as a pattern: its ByteLevel takes U+FEFF for a space, and U+0085 for none;
- * - marks one by one as a pattern: its Punctuation joins them;
- * - matches Isolated, where a file may say that what is between them (nothing) is Removed, or that a match joins what follows: then the pattern takes that as well.
+ * tokenizer.json says, or llama.cpp where none was seen. What the engine reads otherwise than Hugging Face's own tokenizers, `preTokenizers.ts`
+ * sees to when the file is opened. Matches are Isolated, where a file may say that what is between them (nothing) is Removed.
  */
 
 /** A row: parts of tokenizer.json. `ignore_merges`: a piece that is a token stays whole, though no merges make it. */
@@ -12,13 +9,14 @@ export interface Cut { readonly pre_tokenizer: object; readonly normalizer?: obj
 
 const bytes = { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: false }
 const isolated = (Regex: string) => ({ type: "Split", pattern: { Regex }, behavior: "Isolated", invert: false })
-const cut = (...patterns: ReadonlyArray<string>) => ({ type: "Sequence", pretokenizers: [...patterns.map(isolated), bytes] })
+const sequence = (...pretokenizers: ReadonlyArray<object>) => ({ type: "Sequence", pretokenizers })
+const cut = (...patterns: ReadonlyArray<string>) => sequence(...patterns.map(isolated), bytes)
 const nfc = { type: "NFC" }
 
 const contractions = "(?i:'s|'t|'re|'ve|'m|'ll|'d)", letters = "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+", spaces = "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 const marks = (lineEnds: string) => ` ?[^\\s\\p{L}\\p{N}]+[${lineEnds}]*|${spaces}`
-/** GPT-2's words. */
-const words = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+/** Each number a piece; GPT-2's words, then their bytes. */
+const digits = { type: "Digits", individual_digits: true }, words = { ...bytes, use_regex: true }
 /** GPT-4's (cl100k), by how many digits stand together. */
 const gpt4 = (digits: string) => `${contractions}|${letters}|${digits}|${marks("\\r\\n")}`
 /** GPT-4o's (o200k): a word changes where its letters' case does. `without`: letters that it leaves to others. */
@@ -43,21 +41,21 @@ const han = "&&[^\\p{Script=Han}]"
 
 /** `tokenizer.ggml.pre` → how text is normalized and cut. */
 export const cuts: Readonly<Record<string, Cut>> = {
-  "gpt-2": { pre_tokenizer: cut(words) },
-  "mpt": { pre_tokenizer: cut(words), normalizer: nfc },
+  "gpt-2": { pre_tokenizer: words },
+  "mpt": { pre_tokenizer: words, normalizer: nfc },
   "llama-bpe": { pre_tokenizer: cut(gpt4("\\p{N}{1,3}")), ignore_merges: true },
   "dbrx": { pre_tokenizer: cut(gpt4("\\p{N}{1,3}")) },
   "qwen2": { pre_tokenizer: cut(gpt4("\\p{N}")), normalizer: nfc },
   "grok-2": { pre_tokenizer: cut(gpt4("\\p{N}")) },
   "qwen35": { pre_tokenizer: cut(`${contractions}|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|${spaces}`), normalizer: nfc },
-  "smollm": { pre_tokenizer: cut("\\p{N}", words) },
-  "command-r": { pre_tokenizer: cut("\\p{N}", words), normalizer: nfc },
+  "smollm": { pre_tokenizer: sequence(digits, words) },
+  "command-r": { pre_tokenizer: sequence(digits, words), normalizer: nfc },
   // Falcon cuts digits after text became letters of bytes, some of which (¹ ² ³ ¼ ½ ¾) are numbers to Unicode
-  "falcon": { pre_tokenizer: { type: "Sequence", pretokenizers: [{ type: "Punctuation", behavior: "Contiguous" }, isolated(words), bytes, isolated("\\p{N}+"), isolated("[0-9][0-9][0-9]")] } },
-  "deepseek-llm": { pre_tokenizer: cut("[\\r\\n]", `\\s?[${cased}]+`, `\\s?[${stops}]+`, "\\s+$", hanAndHangul, "\\p{N}") },
-  "deepseek-coder": { pre_tokenizer: cut("[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", hanAndHangul, "\\p{N}") },
+  "falcon": { pre_tokenizer: sequence({ type: "Punctuation", behavior: "Contiguous" }, words, { ...digits, individual_digits: false }, isolated("[0-9][0-9][0-9]")) },
+  "deepseek-llm": { pre_tokenizer: sequence(...["[\\r\\n]", `\\s?[${cased}]+`, `\\s?[${stops}]+`, "\\s+$", hanAndHangul].map(isolated), digits, bytes) },
+  "deepseek-coder": { pre_tokenizer: sequence(...["[\\r\\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", hanAndHangul].map(isolated), digits, bytes) },
   "deepseek-v3": { pre_tokenizer: cut("\\p{N}{1,3}", kana, `${deepseek3}[\\r\\n]*|${spaces}`) },
-  "spark2_5": { pre_tokenizer: cut("\\p{N}{1,3}", kana, `${deepseek3}|[\\r\\n]|\\s+(?!\\S)|\\s+`, "\\p{N}") },
+  "spark2_5": { pre_tokenizer: sequence(...["\\p{N}{1,3}", kana, `${deepseek3}|[\\r\\n]|\\s+(?!\\S)|\\s+`].map(isolated), digits, bytes) },
   "gpt-4o": { pre_tokenizer: cut(gpt4o) },
   "granite-embed-multi-97m": { pre_tokenizer: cut(gpt4o), ignore_merges: true },
   "tekken": { pre_tokenizer: cut(`${mixed("")}|\\p{N}|${marks("\\r\\n/")}`), ignore_merges: true },
@@ -72,9 +70,9 @@ export const cuts: Readonly<Record<string, Cut>> = {
   "exaone-moe": { pre_tokenizer: cut(`${contractions}|[^\\r\\n\\p{L}\\p{N}]?(?:\\p{L}\\p{M}*(?: \\p{L}\\p{M}*)*)+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+`) },
   "youtu": { pre_tokenizer: cut(`[\\uAC00-\\uD7A3\\u3131-\\u318E]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|${kana}`, `${mixed(`${contractions}?`)}|\\p{N}|${marks("\\r\\n/")}`), ignore_merges: true },
   "ufakzeka": { pre_tokenizer: cut(`${letters}|\\p{N}|${marks("\\r\\n")}`) },
-  "laguna": { pre_tokenizer: cut("(?:\\r?\\n)+(?:(?!\\r?\\n)[\\s\\S])*", gpt4("\\p{N}")) },
+  "laguna": { pre_tokenizer: sequence({ ...isolated("(?:\\r?\\n)+(?!\\r?\\n)"), behavior: "MergedWithNext" }, isolated(gpt4("\\p{N}")), bytes) },
   "jais-2": { pre_tokenizer: cut(`${contractions}|${letters}|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|${halves}\\s{1,2}(?!\\S)|\\s{1}`) },
-  "chameleon": { pre_tokenizer: cut("<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", "([\\t\\n]|    |  )", "\\p{N}", "[\\p{P}!-/:-@\\[-`{-~]", words) }
+  "chameleon": { pre_tokenizer: sequence(...["<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", "([\\t\\n]|    |  )"].map(isolated), digits, { type: "Punctuation", behavior: "Isolated" }, words) }
 }
 
 /** Other names of a cut, as llama.cpp has them. */
