@@ -14,6 +14,7 @@ import * as Key from "./Key.ts"
 import * as Lock from "./Lock.ts"
 import { type Any, isNode, mainArtifact, type Tree } from "./Node.ts"
 import { type Cost, quantities } from "./Cost.ts"
+import { peakMemory } from "./peakMemory.ts"
 import * as Plan from "./Plan.ts"
 import type { Provenance } from "./Provenance.ts"
 import type { Actual, Context } from "./Stage.ts"
@@ -72,7 +73,7 @@ const finish = (pipeline: string, step: Plan.Step, making: string, result: unkno
     inputs, files: step.files, outputs, ...measured.device === undefined ? {} : { device: measured.device },
     node: process.version, machine: `${platform()} ${arch()}, ${cpus().length} × ${cpus()[0]?.model ?? "unknown processor"}`,
     started: new Date(started.at).toISOString(), seconds: (Date.now() - started.at) / 1000,
-    process: { cpuSeconds: cpuSeconds() - started.cpuSeconds, peakBytes: process.resourceUsage().maxRSS * 1024 }, planned: only(step.cost), actual: { bytesWritten: written, ...only(measured) }
+    process: { cpuSeconds: cpuSeconds() - started.cpuSeconds, peakBytes: peakMemory() }, planned: only(step.cost), actual: { bytesWritten: written, ...only(measured) }
   }
   yield* Store.located(root)(writeJson(join(making, "provenance.json"), record))
   yield* Store.keep(key, making)

@@ -14,6 +14,7 @@ import { table } from "./Plan.ts"
 import { surprises } from "./planTable.ts"
 import * as Store from "./Store.ts"
 import { printer } from "./Terminal.ts"
+import { peakMemory } from "./peakMemory.ts"
 
 /** `Pipeline.main`'s arguments without their types. */
 export interface Program {
@@ -60,7 +61,7 @@ const run = (pipeline: Pipeline.Pipeline<Outputs>, flags: Main.Flags, after: Pro
     yield* after(values as never, { out: flags.out, rows, flags: flags as never })
   }
   for (const surprise of surprises(rows.filter((row) => ran.has(row.key)))) yield* say(`planned wrongly: ${surprise}`)
-  const seconds = (Date.now() - started) / 1000, peakBytes = process.resourceUsage().maxRSS * 1024
+  const seconds = (Date.now() - started) / 1000, peakBytes = peakMemory()
   const stages = { run: counts["Started"] ?? 0, kept: counts["Cached"] ?? 0 }
   if (flags.json) return yield* print({ pipeline: pipeline.name, stages, seconds, peakBytes, out: flags.out, rows })
   yield* Console.log(`${pipeline.name}: ${stages.run} stages run, ${stages.kept} kept; ${seconds.toFixed(1)} s; peak memory ${(peakBytes / 2 ** 20).toFixed(0)} MiB`)

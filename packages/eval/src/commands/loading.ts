@@ -6,7 +6,7 @@
  *
  *   node --import tsx --conditions=@switchyard/source packages/eval/src/commands/loading.ts --megabytes 1200
  */
-import { Checkpoint, Model, Random, Tokenizer, Weights } from "@switchyard/core"
+import { Checkpoint, Model, peakMemory, Random, Tokenizer, Weights } from "@switchyard/core"
 import { Device } from "@switchyard/gpu"
 import { LanguageModel } from "@switchyard/routing"
 import { Effect } from "effect"
@@ -90,7 +90,7 @@ if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === realpathS
   if (values.task !== undefined) {
     const begun = performance.now()
     await Effect.runPromise(tasks[values.task]!(values.at!))
-    process.stdout.write(JSON.stringify({ seconds: (performance.now() - begun) / 1000, peak: process.resourceUsage().maxRSS * 1024 }))
+    process.stdout.write(JSON.stringify({ seconds: (performance.now() - begun) / 1000, peak: peakMemory() }))
   } else {
     const found = await Effect.runPromise(loading(Number(values.megabytes), 0))
     process.stdout.write(`${aligned([headings, ...found.map(cells)])}\n`)
