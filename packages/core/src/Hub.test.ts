@@ -49,10 +49,14 @@ const isLarge = (name: string) => /\.(safetensors|bin)$/.test(name)
 
 /** A data set: rows in a folder and a picture; in parquet, or with nothing that is read, when asked. */
 const rowFiles = { "data/test.jsonl": "{\"question\":\"1\"}\n", "README.md": "---\nlicense: mit\n---\n", "cover.png": "no rows" }
-let only: "parquet" | "pictures" | undefined
+let only: "parquet" | "pictures" | "splits" | undefined
+const splitFiles = {
+  "README.md": "---\nconfigs:\n- config_name: law\n  data_files:\n  - split: train\n    path: law/train-*\n  - split: test\n    path: law/test*\n- config_name: sea\n  data_files: sea/*\n---\n",
+  "law/train-1.jsonl": "{\"text\":\"one\"}\n", "law/train-0.jsonl": "{\"text\":\"two\"}\n", "law/test.jsonl": "{\"text\":\"three\"}\n", "sea/all.jsonl": "{\"text\":\"four\"}\n", "cover.png": "no rows"
+}
 const documents = readFileSync(new URL("./fixtures/parquet/documents.parquet", import.meta.url))
 const answerRows = (url: URL, json: (value: unknown, status?: number) => void, response: ServerResponse): void => {
-  const files: Readonly<Record<string, string | Buffer>> = only === undefined ? rowFiles : { "README.md": rowFiles["README.md"], ...only === "parquet" ? { "data/test-00000-of-00001.parquet": documents } : { "a/cover.png": "no rows", "dataset_infos.json": "{}" } }
+  const files: Readonly<Record<string, string | Buffer>> = only === undefined ? rowFiles : only === "splits" ? splitFiles : { "README.md": rowFiles["README.md"], ...only === "parquet" ? { "data/test-00000-of-00001.parquet": documents } : { "a/cover.png": "no rows", "dataset_infos.json": "{}" } }
   const [first, ...rest] = url.pathname.slice(1).split("/"), parts = first === "api" ? rest.slice(1) : rest
   if (parts.slice(0, 2).join("/") !== "tiny/rows") json({ error: "Repository not found" }, 404)
   else if (parts[2] === "revision") json({ _id: "1", id: "tiny/rows", ...url.searchParams.getAll("expand").includes("sha") ? { sha } : {} })
@@ -370,6 +374,61 @@ describe("a data set", () => {
       only = "pictures"
       expect((await failure(Hub.locate("tiny/rows@v2", at()))).message).toMatch(/^tiny\/rows: .*none of its 3 files has rows in a form that is read \(parquet, jsonl, json, csv, txt\)\. Remedy: .*tiny\/rows@refs\/convert\/parquet/)
     } finally { only = undefined }
+  })
+})
+
+describe("a split of a data set", () => {
+  beforeEach(() => { only = "splits" })
+  afterAll(() => { only = undefined })
+  const at = () => ({ endpoint, cache, wait: 1 }), top = () => join(cache, "datasets--tiny--rows", "snapshots", commit)
+  const brought = () => log.filter(({ url }) => url.includes("/resolve/")).map(({ url }) => url.split(`${commit}/`)[1]!)
+  const held = () => readdirSync(top(), { recursive: true, encoding: "utf8" }).filter((path) => path.includes(".")).sort()
+  const law = (split: string, options: Hub.Options = {}) => Hub.split("tiny/rows", { configuration: "law", split, ...at(), ...options })
+  test("its files alone, in order; another one is added to the same snapshot, all of them by locate, nothing twice; offline what is here, without a request", async () => {
+    expect(await run(law("train"))).toEqual(["law/train-0.jsonl", "law/train-1.jsonl"].map((path) => join(top(), path)))
+    expect(brought().sort()).toEqual(["README.md", "law/train-0.jsonl", "law/train-1.jsonl"])
+    log = []
+    expect([await run(law("train")), log]).toEqual([["law/train-0.jsonl", "law/train-1.jsonl"].map((path) => join(top(), path)), []])
+    expect([(await run(law("train", { offline: true }))).length, log]).toEqual([2, []])
+    const absent = { reason: "Cache", file: "law/test.jsonl", problem: expect.stringMatching(/only a part of revision main without this file, and we are offline/) }
+    expect(await failure(law("test", { offline: true }))).toMatchObject(absent)
+    expect(await failure(Hub.locate("tiny/rows", { ...at(), kind: "dataset", offline: true }))).toMatchObject({ reason: "Cache", problem: expect.stringMatching(/without this and 1 other files/) })
+    // the branch moves on the hub: the cache's note holds, and the second split is the same revision's
+    sha = moved
+    expect([await run(law("test")), brought(), log.length]).toEqual([[join(top(), "law", "test.jsonl")], ["law/test.jsonl"], 1])
+    log = []
+    expect([await run(Hub.locate("tiny/rows", { ...at(), kind: "dataset" })), brought()]).toEqual([top(), ["sea/all.jsonl"]])
+    expect(held()).toEqual(["README.md", "law/test.jsonl", "law/train-0.jsonl", "law/train-1.jsonl", "sea/all.jsonl"])
+    log = []
+    expect([await run(Hub.locate("tiny/rows", { ...at(), kind: "dataset" })), log]).toEqual([top(), []])
+  })
+  test("one that there is not, or a configuration that is not clear: typed, with the names there are, and nothing fetched but the card", async () => {
+    expect((await failure(law("dev"))).message).toMatch(/its configuration law has no split dev\. Remedy: name one of its splits: train, test\./)
+    expect((await failure(Hub.split("tiny/rows", { ...at(), split: "train" }))).message).toMatch(/it has several configurations and no default\. Remedy: name one of its configurations: law, sea\./)
+    expect((await failure(Hub.split("tiny/rows", { ...at(), configuration: "air", split: "train" }))).message).toMatch(/it has no configuration air\. Remedy: .*law, sea/)
+    expect(await failure(Effect.flatMap(Hub.dataset("tiny/rows", at()), ({ bring }) => bring(["law/dev.jsonl"])))).toMatchObject({ reason: "NotFound", file: "law/dev.jsonl" })
+    expect(brought()).toEqual(["README.md"])
+  })
+  test("a cache that other tools filled is asked once what it should have; where nobody answers, what is there counts; a damaged or false note is asked for again", async () => {
+    const note = () => join(cache, "datasets--tiny--rows", ".switchyard", `${commit}.json`)
+    await run(law("test"))
+    rmSync(note())
+    log = []
+    expect(await run(law("test"))).toEqual([join(top(), "law", "test.jsonl")])
+    expect([log.length, brought()]).toEqual([1, []])
+    rmSync(note())
+    const nobody = { endpoint: "http://127.0.0.1:9", retries: 0 }
+    expect(await run(law("test", nobody))).toEqual([join(top(), "law", "test.jsonl")])
+    expect(await failure(law("train", nobody))).toMatchObject({ reason: "NotFound", problem: "its configuration law has no split train" })
+    for (const text of ["[", "{}", "[{\"path\":\"../x\",\"size\":1,\"hash\":\"00\"}]"]) {
+      writeFileSync(note(), text)
+      expect(await run(law("test"))).toHaveLength(1)
+      expect(JSON.parse(readFileSync(note(), "utf8"))).toHaveLength(6)
+    }
+    writeFileSync(note(), readFileSync(note(), "utf8").replace(gitHash(Buffer.from(splitFiles["sea/all.jsonl"])), "0".repeat(40)))
+    const sea = Hub.split("tiny/rows", { ...at(), configuration: "sea", split: "train" })
+    expect(await failure(sea)).toMatchObject({ reason: "WrongHash", file: "sea/all.jsonl" })
+    expect(await run(sea)).toEqual([join(top(), "sea", "all.jsonl")])
   })
 })
 

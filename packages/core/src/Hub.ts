@@ -9,13 +9,21 @@ import type * as Artifact from "./Artifact.ts"
 import * as Checkpoint from "./Checkpoint.ts"
 import type { FileError } from "./File.ts"
 import * as hubCheckpoint from "./hubCheckpoint.ts"
+import { whole } from "./hubDataset.ts"
 import type { HubError } from "./HubError.ts"
-import { commitOf, locate, type Options } from "./hubFetch.ts"
+import { commitOf, locate as locateModel, type Options } from "./hubFetch.ts"
 import { licenceOf } from "./licenceOf.ts"
 import * as Stage from "./Stage.ts"
 
 export { HubError, type Reason } from "./HubError.ts"
-export { cached, fetch, locate, type Options, type Progress, type Snapshot, type Verified, verify } from "./hubFetch.ts"
+export { type Dataset, dataset, folder, split, type SplitOptions } from "./hubDataset.ts"
+export { cached, fetch, type Options, type Progress, type Snapshot, type Verified, verify } from "./hubFetch.ts"
+
+/**
+ * The folder of a model, or with `kind: "dataset"` of a data set with all of its rows, given by a path or as `org/name@revision`: the path where there is one, else the cache's folder,
+ * fetched first when it is not whole. Fails: as `fetch`; the error of what is neither a folder nor an id says both.
+ */
+export const locate = (name: string, options: Options = {}): Effect.Effect<string, HubError | FileError> => options.kind === "dataset" ? whole(name, options) : locateModel(name, options)
 
 /** The checkpoint of a model's name: a folder, a `.gguf` file, or `org/name@revision`, fetched first when the cache has it not whole. Fails: as `locate` and as `Checkpoint.open`. */
 export const open = (model: string, options: Options & Checkpoint.OpenOptions = {}): Effect.Effect<Checkpoint.Any, Checkpoint.CheckpointError | HubError | FileError> =>

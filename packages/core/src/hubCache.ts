@@ -6,7 +6,7 @@
  */
 import { createHash, type Hash } from "node:crypto"
 import { createReadStream } from "node:fs"
-import { copyFile, mkdir, readdir, readFile, realpath, rename, rm, stat, symlink } from "node:fs/promises"
+import { copyFile, mkdir, readdir, readFile, realpath, rename, rm, stat, symlink, writeFile } from "node:fs/promises"
 import { homedir } from "node:os"
 import { basename, dirname, join, relative, sep } from "node:path"
 import { temporaryName } from "./File.ts"
@@ -52,6 +52,33 @@ export const readRef = async ({ id, folder }: Repository, revision: string): Pro
 }
 
 export const snapshotFolder = ({ folder }: Repository, at: string): string => join(folder, "snapshots", at)
+/** A data set is fetched in parts, so the list of all of a commit's files stands beside its snapshots; the tools that share the cache do not look there. */
+const listPath = ({ folder }: Repository, at: string): string => join(folder, ".switchyard", `${at}.json`)
+const isEntry = (value: unknown): value is Entry => {
+  const { hash, path, size } = (value ?? {}) as Readonly<Record<string, unknown>>
+  return typeof path === "string" && isSafe(path) && typeof hash === "string" && /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(hash) && Number.isSafeInteger(size) && size as number >= 0
+}
+/** The files of a commit as they were listed, or undefined where that was not noted, or is no list. */
+export const readList = async (of: Repository, at: string): Promise<ReadonlyArray<Entry> | undefined> => {
+  const text = await readFile(listPath(of, at), "utf8").catch(orMissing)
+  try {
+    const list: unknown = JSON.parse(text ?? "")
+    return Array.isArray(list) && list.every(isEntry) ? list : undefined
+  } catch { return undefined } // it is asked for again
+}
+/** Notes them, whole or not at all; a cache that may not be written goes without. */
+export const noteList = async (of: Repository, at: string, entries: ReadonlyArray<Entry>): Promise<void> => {
+  const path = listPath(of, at), temporary = temporaryName(path)
+  try {
+    await mkdir(dirname(path), { recursive: true })
+    await writeFile(temporary, JSON.stringify(entries))
+    await rename(temporary, path)
+  } catch (error) {
+    if (!["EACCES", "EPERM", "EROFS"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error
+  } finally { await rm(temporary, { force: true }).catch(() => undefined) }
+}
+export const forgetList = (of: Repository, at: string): Promise<void> => rm(listPath(of, at), { force: true })
+
 export const blobPath = ({ folder }: Repository, hash: string): string => join(folder, "blobs", hash)
 
 /** A file that stands in a snapshot; `real` is where its content lies. */

@@ -73,7 +73,7 @@ export const attempt = <A>(path: string, run: (signal: AbortSignal) => Promise<A
 // ---------------------------------------------------------------- what is fetched
 const usual = /^(?:[^/]+\.(?:json|txt|jinja|model|md|safetensors)|(?:LICENSE|NOTICE)[^/]*)$/
 /** The usual choice: what stands at the top as JSON, text, tokenizer, licence or safetensors, without the second copy that some models keep as `consolidated`. */
-export const choose = (entries: ReadonlyArray<Cache.Entry>, patterns: ReadonlyArray<string> | undefined): ReadonlyArray<Cache.Entry> => {
+export const choose = <E extends Pick<Cache.Entry, "path">>(entries: ReadonlyArray<E>, patterns: ReadonlyArray<string> | undefined): ReadonlyArray<E> => {
   if (patterns !== undefined) {
     const expressions = patterns.map((pattern) => new RegExp(`^${pattern.split("*").map((part) => part.replace(/[.+?^${}()|[\]\\]/g, "\\$&")).join(".*")}$`))
     return entries.filter(({ path }) => expressions.some((expression) => expression.test(path)))
@@ -82,7 +82,11 @@ export const choose = (entries: ReadonlyArray<Cache.Entry>, patterns: ReadonlyAr
   return usually.filter(({ path }) => !(model && /^consolidated[^/]*\.safetensors/.test(path)))
 }
 /** Of a data set: rows, wherever they stand, and what says how they may be used. */
-const rows = [...forms.map((form) => `*.${form}`), "*.md", "LICENSE*"]
+export const rows = [...forms.map((form) => `*.${form}`), "*.md", "LICENSE*"]
+/** Fails: throws HubError where a data set has no rows in a form that is read. */
+export const requireRows = ({ id }: Cache.Repository, entries: ReadonlyArray<Cache.Entry>): void => {
+  if (!entries.some(({ path }) => formOf(path) !== undefined)) throw new HubError({ id, reason: "NotFound", problem: `none of its ${entries.length} files has rows in a form that is read (${forms.join(", ")})`, remedy: `many data sets have a copy in parquet, name it as ${id}@refs/convert/parquet` })
+}
 /** What a plan needs: everything but the weights. */
 export const small = ["*.json", "*.txt", "*.jinja", "*.model"]
 
@@ -97,10 +101,9 @@ const missing = async (files: ReadonlyArray<Cache.Held>): Promise<ReadonlyArray<
   } catch { return [] } // opening it says what is wrong
 }
 
-/** The folder of a commit in the cache when a checkpoint can be opened there, or a data set has rows. */
+/** The folder of a commit in the cache when a checkpoint can be opened there. */
 export const completeAt = (of: Cache.Repository, commit: string): Effect.Effect<string | undefined, HubError | File.FileError> => attempt(of.folder, async () =>
-  (await isUsable(of, await Cache.held(of, commit))) ? Cache.snapshotFolder(of, commit) : undefined)
-const isUsable = async ({ kind }: Cache.Repository, files: ReadonlyArray<Cache.Held>): Promise<boolean> => kind === "dataset" ? files.some(({ path }) => formOf(path) !== undefined) : (await missing(files)).length === 0
+  (await missing(await Cache.held(of, commit))).length === 0 ? Cache.snapshotFolder(of, commit) : undefined)
 
 export const fromCache = async ({ of, revision }: Settings, why: string): Promise<Snapshot> => {
   const commit = await Cache.readRef(of, revision), files = commit === undefined ? [] : await Cache.held(of, commit)
@@ -140,9 +143,7 @@ export const fetchAt = (settings: Settings, commit: string, entries: ReadonlyArr
   }
   const bring = locked(of, async (signal) => {
     const hub = settings.hub(signal)
-    if (files === undefined && of.kind === "dataset" && !wanted.some(({ path }) => formOf(path) !== undefined)) {
-      throw new HubError({ id: of.id, reason: "NotFound", problem: `none of its ${entries.length} files has rows in a form that is read (${forms.join(", ")})`, remedy: `many data sets have a copy in parquet, name it as ${of.id}@refs/convert/parquet` })
-    }
+    if (files === undefined && of.kind === "dataset") requireRows(of, entries)
     if (wanted.length === 0) throw new HubError({ id: of.id, reason: "NotFound", problem: `none of its ${entries.length} files is one that we fetch`, remedy: "name files, say files: [\"*.safetensors\"]; pickles must be converted to safetensors first" })
     const todo: Array<Cache.Entry> = []
     for (const entry of wanted) if (!todo.some(({ hash }) => hash === entry.hash) && !(await Cache.hasBlob(of, entry))) todo.push(entry)
@@ -161,6 +162,9 @@ export const fetchAt = (settings: Settings, commit: string, entries: ReadonlyArr
   return Effect.flatMap(attempt(of.folder, async () => await isNoted() && await isWhole()), (done) => done ? Effect.succeed(got(0)) : bring)
 }
 
+/** Whether nobody answered, so that what the cache has must do. */
+export const isUnreachable = (error: HubError | File.FileError): boolean => error._tag === "HubError" && error.reason === "Network" && error.status === undefined
+
 /** Commits that this process has settled on: a plan's keys and the run after it mean the same one, also when a branch moves in between. */
 const settled = new Map<string, string>()
 const settledName = ({ of, revision }: Settings): string => `${of.folder}@${revision}`
@@ -174,8 +178,10 @@ export const fetch = (id: string, options: Options = {}): Effect.Effect<Snapshot
   if (settings.offline) return yield* attempt(settings.of.folder, () => fromCache(settings, "we are offline"))
   const listed = yield* attempt(settings.of.folder, async (signal) => {
     const hub = settings.hub(signal), commit = Cache.isCommit(settings.revision) ? settings.revision : await Client.commitAt(hub, settings.revision)
-    return { commit, entries: await Client.tree(hub, commit) }
-  }).pipe(Effect.catchIf((error) => error._tag === "HubError" && error.reason === "Network" && error.status === undefined, (error) =>
+    const entries = await Client.tree(hub, commit)
+    if (settings.of.kind === "dataset") await Cache.noteList(settings.of, commit, entries)
+    return { commit, entries }
+  }).pipe(Effect.catchIf(isUnreachable, (error) =>
     Effect.mapError(attempt(settings.of.folder, () => fromCache(settings, "the hub cannot be reached")), () => error)))
   if ("folder" in listed) return listed
   const snapshot = yield* fetchAt(settings, listed.commit, listed.entries, options)
@@ -194,7 +200,7 @@ export const neither = <E extends HubError | File.FileError>(error: E): E | HubE
 }
 
 /**
- * The folder of a model, or of a data set, given by a path or as `org/name@revision`: the path where there is one, else the cache's folder, fetched first when it is not whole.
+ * The folder of a model given by a path or as `org/name@revision`: the path where there is one, else the cache's folder, fetched first when it is not whole.
  * Fails: as `fetch`; the error of what is neither a folder nor an id says both.
  */
 export const locate = (model: string, options: Options = {}): Effect.Effect<string, HubError | File.FileError> => Effect.gen(function*() {

@@ -65,7 +65,7 @@ export const select = (names: ReadonlyArray<string>): Effect.Effect<{ readonly t
 /** One task's questions and where they are from. */
 interface Prepared { readonly task: string; readonly recipe: Recipe; readonly shots: number; readonly asked: ReadonlyArray<Asked>; readonly original: number; readonly file: string }
 
-const prepare = (task: string, { data, limit, seed = defaultSeed, shots: given }: Options): Effect.Effect<Prepared, TaskError | File.FileError> => Effect.gen(function*() {
+const prepare = (task: string, data: Hub.Dataset, { limit, seed = defaultSeed, shots: given }: Options): Effect.Effect<Prepared, TaskError | File.FileError | Hub.HubError> => Effect.gen(function*() {
   const recipe = allTasks[task]!, shots = given ?? recipe.numFewShot ?? 0
   const { file, rows } = yield* readRows(task, recipe, recipe.split, data)
   const pool = shots === 0 || recipe.output === "loglikelihood_rolling" ? [] : recipe.examples.split === recipe.split ? rows : (yield* readRows(task, recipe, recipe.examples.split, data)).rows
@@ -95,7 +95,7 @@ export const run = (options: Options) => Effect.scoped(Effect.gen(function*() {
   const maximumGenerated = options.maximumGenerated ?? defaultGenerated
   const started = Date.now(), { batch = "auto", bosPolicy = "tokenizer", iterations = 100_000, seed = defaultSeed } = options
   const { groups, tasks } = yield* select(options.tasks)
-  const data = yield* Hub.locate(options.data, { kind: "dataset" }), prepared = yield* Effect.forEach(tasks, (task) => prepare(task, { ...options, data }))
+  const data = yield* Hub.dataset(options.data), prepared = yield* Effect.forEach(tasks, (task) => prepare(task, data, options))
   const at = yield* Hub.locate(options.model), checkpoint = yield* Checkpoint.open(at), { model } = checkpoint, encode = yield* encoderOf(checkpoint, options.model, bosPolicy)
   const maximum = options.maximum ?? model.contextLength, folder = options.out === undefined ? undefined : join(options.out, Results.sanitize(options.model))
   const log = folder === undefined ? FinishedLog.none : yield* FinishedLog.open(join(folder, "finished.jsonl"))

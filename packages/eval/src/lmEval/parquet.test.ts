@@ -50,15 +50,23 @@ const sets = {
   ai2_arc: ["arc_easy", "arc_challenge"], super_glue: ["boolq"], gsm8k: ["gsm8k"], hellaswag: ["hellaswag"], openbookqa: ["openbookqa"], mmlu: ["mmlu_anatomy", "mmlu_high_school_physics"],
   piqa: ["piqa"], winogrande: ["winogrande"], lambada_openai: ["lambada_openai"], wikitext_document_level: ["wikitext"]
 }
-const locate = (set: string) => Effect.runPromise(Hub.locate(`org/${set}`, { kind: "dataset", wait: 1 }))
+const open = (set: string, where = cache) => Effect.runPromise(Hub.dataset(`org/${set}`, { cache: where, wait: 1 }))
+/** The files whose bytes were asked for since `asked` was emptied, in order. */
+const bodies = () => asked.filter((url) => url.includes("/resolve/")).map((url) => url.split(`${commit}/`)[1]!).sort()
+/** Runs with a cache of its own. */
+const afresh = async (run: (cache: string) => Promise<void>): Promise<void> => {
+  const own = mkdtempSync(join(tmpdir(), "parquet-"))
+  asked = []
+  try { await run(own) } finally { rmSync(own, { recursive: true }) }
+}
 
 describe("a data set of the Hub that is in parquet alone", () => {
   test.each(Object.entries(sets).flatMap(([set, names]) => names.map((task) => ({ set, task }))))("$set: the documents of $task, each split, key for key those in JSON lines", async ({ set, task }) => {
-    const recipe = tasks[task]!, at = await locate(set)
+    const recipe = tasks[task]!, data = await open(set)
     for (const split of new Set([recipe.split, recipe.examples.split])) {
       const expected = rowsOf(task, split)
       if (expected.length === 0) continue
-      const { file, rows } = await Effect.runPromise(readRows(task, recipe, split, at))
+      const { file, rows } = await Effect.runPromise(readRows(task, recipe, split, data))
       expect(file).toMatch(/\.parquet$/)
       expect(rows.map((row) => JSON.stringify(row))).toEqual(expected.map((row) => JSON.stringify(row)))
     }
@@ -74,9 +82,42 @@ describe("a data set of the Hub that is in parquet alone", () => {
     try { expect((await figures()).results).toEqual(found.results) } finally { delete process.env["HF_HUB_OFFLINE"] }
     expect(asked).toEqual([])
   })
+  test("of the two subjects of a data set, each with two splits, one file is fetched for one task's questions, and the one with examples is added when they are asked for", () => afresh(async (own) => {
+    const read = async (split: string, data: Hub.Dataset) => (await Effect.runPromise(readRows("mmlu_anatomy", tasks["mmlu_anatomy"]!, split, data))).file
+    const files = (from: string) => readdirSync(from, { recursive: true, encoding: "utf8" }).filter((path) => path.includes(".")).sort()
+    const data = await open("mmlu", own)
+    expect([bodies(), data.paths().filter((path) => path.endsWith(".parquet")).length]).toEqual([["README.md"], 4])
+    expect(await read("test", data)).toBe(join(data.at, "anatomy", "test-00000-of-00001.parquet"))
+    expect([bodies(), files(data.at)]).toEqual([["README.md", "anatomy/test-00000-of-00001.parquet"], ["README.md", "anatomy/test-00000-of-00001.parquet"]])
+    // another process, later: the list is noted, so only what is missing is asked for
+    asked = []
+    const later = await open("mmlu", own)
+    expect([await read("test", later), asked]).toEqual([join(data.at, "anatomy", "test-00000-of-00001.parquet"), []])
+    await read("dev", later)
+    expect([later.at, asked.length, bodies(), files(later.at).length]).toEqual([data.at, 1, ["anatomy/dev-00000-of-00001.parquet"], 3])
+  }))
+  test("a suite fetches its tasks' splits, pieces together, and those of worked examples only where there are any; a split that is missing fetches nothing and says what it did of a folder", () => afresh(async (own) => {
+    const model = fileURLToPath(new URL("models/mixtral", folder)), suite = (shots: number) => Effect.runPromise(Effect.provide(Suite.run({ model, tasks: ["arc_easy"], data: "org/ai2_arc", iterations: 0, shots, limit: 1 }), Device.host({ workers: 0 })))
+    process.env["HF_HUB_CACHE"] = own
+    try {
+      await suite(0)
+      expect(bodies()).toEqual(["README.md", "ARC-Easy/test-00000-of-00002.parquet", "ARC-Easy/test-00001-of-00002.parquet"].sort())
+      asked = []
+      await suite(1)
+      expect(bodies()).toEqual(["ARC-Easy/train-00000-of-00002.parquet", "ARC-Easy/train-00001-of-00002.parquet"])
+      expect(asked.length).toBe(2)
+    } finally { process.env["HF_HUB_CACHE"] = cache }
+    asked = []
+    const data = await open("ai2_arc", own), whole = await Effect.runPromise(Hub.locate("org/ai2_arc", { kind: "dataset", cache: own, wait: 1 }))
+    expect(bodies()).toEqual(["ARC-Challenge/test-00000-of-00002.parquet", "ARC-Challenge/test-00001-of-00002.parquet", "ARC-Challenge/train-00000-of-00002.parquet", "ARC-Challenge/train-00001-of-00002.parquet"])
+    asked = []
+    const refusal = (from: string | Hub.Dataset) => Effect.runPromise(Effect.flip(readRows("arc_easy", tasks["arc_easy"]!, "validation", from))).then(({ message }) => message)
+    expect(await refusal(data)).toMatch(/^arc_easy: .*: it has no validation documents\. Put them there as arc_easy\/validation\.jsonl/)
+    expect([await refusal(whole), asked]).toEqual([await refusal(data), []])
+  }))
   test("cut short, or of a subject that it lacks: an error with file or configurations, and what to do", async () => {
-    const at = await locate("mmlu"), file = join(at, "anatomy", "test-00000-of-00001.parquet"), whole = readFileSync(file)
-    const failure = (task: string, data = at) => Effect.runPromise(Effect.flip(readRows(task, tasks[task]!, "test", data))).then(({ message }) => message)
+    const mmlu = await open("mmlu"), [file] = await Effect.runPromise(mmlu.bring(["anatomy/test-00000-of-00001.parquet"])), whole = readFileSync(file!)
+    const failure = (task: string, data: string | Hub.Dataset = mmlu) => Effect.runPromise(Effect.flip(readRows(task, tasks[task]!, "test", data))).then(({ message }) => message)
     expect(await failure("mmlu_astronomy")).toMatch(/its card has the configurations anatomy, high_school_physics, and it is not clear which is meant\. Put the files of one of them at mmlu_astronomy\/test\.parquet/)
     writeFileSync(join(cache, "cut.parquet"), whole.subarray(0, -9))
     expect(await failure("mmlu_anatomy", join(cache, "cut.parquet"))).toMatch(/^mmlu_anatomy: .*cut\.parquet: it is no Parquet file that can be read \(.*\)\. Fetch or write the file again/)

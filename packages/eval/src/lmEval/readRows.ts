@@ -2,12 +2,12 @@
  * A task's documents from local files: JSON lines, JSON, Parquet, CSV or plain text (pages of wikitext). `<task>/<split>.jsonl` in the columns of the Hub's
  * data set is always looked for; a recipe may name other files of common collections. Else a data set's card says which files are a configuration's split; else
  * any file of the folder that is named after the split counts, as data sets of the Hub have them (`data/test.jsonl`, `ARC-Easy/test-00000-of-00002.parquet`),
- * where it is clear which one is meant. A file may be given alone.
+ * where it is clear which one is meant. A file may be given alone. Of a data set of the Hub the files that are read are fetched, and no others.
  */
-import { DataFiles, File, Parquet } from "@switchyard/core"
+import { DataFiles, File, Hub, Parquet } from "@switchyard/core"
 import { Effect } from "effect"
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs"
-import { basename, dirname, join, relative, sep } from "node:path"
+import { existsSync, statSync } from "node:fs"
+import { basename, dirname, relative } from "node:path"
 import { tasks } from "../tasks.ts"
 import { type Recipe, type Row, TaskError } from "./Recipe.ts"
 
@@ -72,9 +72,8 @@ const parse = (path: string, text: string, isNamed: boolean): ReadonlyArray<Row>
 }
 
 const plain = (name: string): string => name.toLowerCase().replaceAll(/[^a-z0-9]+/g, "_")
-/** A folder's files that are of no other task, in order. */
-const filesOf = (folder: string, task: string): ReadonlyArray<string> => !existsSync(folder) ? []
-  : readdirSync(folder, { recursive: true, encoding: "utf8" }).map((path) => path.split(sep).join("/")).filter((path) => !path.split("/").some((part) => part !== task && Object.hasOwn(tasks, part))).sort()
+/** Files that are of no other task, in order. */
+const filesOf = (paths: ReadonlyArray<string>, task: string): ReadonlyArray<string> => paths.filter((path) => !path.split("/").some((part) => part !== task && Object.hasOwn(tasks, part))).sort()
 /** Those of several groups that lie below the task's name, or its configuration's. */
 const own = (groups: ReadonlyArray<ReadonlyArray<string>>, task: string, recipe: Recipe): ReadonlyArray<ReadonlyArray<string>> =>
   groups.filter(([path]) => path!.split("/").some((part) => part === recipe.configuration || plain(part.replace(/\.\w+$/, "")).startsWith(plain(task))))
@@ -101,8 +100,8 @@ const named = (paths: ReadonlyArray<string>, split: string): ReadonlyArray<Reado
   })
 }
 /** The files that a data set's card, or the names that `datasets` knows, make a split; a card's configurations when none of them is the task's. */
-const declared = (folder: string, paths: ReadonlyArray<string>, task: string, recipe: Recipe) => {
-  const card = join(folder, "README.md"), all = DataFiles.configurations(paths, existsSync(card) ? readFileSync(card, "utf8") : undefined)
+const declared = (card: string | undefined, paths: ReadonlyArray<string>, task: string, recipe: Recipe) => {
+  const all = DataFiles.configurations(paths, card)
   const one = all.find(({ name }) => name === recipe.configuration) ?? all.find(({ name }) => plain(name) === plain(task)) ?? all.find(({ isDefault }) => isDefault)
   return { from: all[0]?.from ?? "names", splits: one?.splits, names: all.map(({ name }) => name) }
 }
@@ -117,12 +116,16 @@ const read = (path: string, isNamed: boolean, task: string): Effect.Effect<() =>
   ? Parquet.read(path).pipe(Effect.map((rows) => () => rows), Effect.catchTag("ParquetError", ({ path, problem, remedy }) => Effect.fail(new TaskError({ task, at: path, problem, remedy: `${remedy[0]!.toUpperCase()}${remedy.slice(1)}.` }))))
   : Effect.map(File.read(path), (text) => () => parse(path, text, isNamed))
 
-/** The documents of a split, in the file's order, and the file. `data`: a folder, or the file of the evaluated split. Fails: TaskError where there is no such file or a line cannot be read; FileError. */
-export const readRows = (task: string, recipe: Recipe, split: string, data: string): Effect.Effect<{ readonly rows: ReadonlyArray<Row>; readonly file: string }, TaskError | File.FileError> => Effect.gen(function*() {
-  const candidates = places(task, recipe, split), isFile = existsSync(data) && statSync(data).isFile(), usual = isFile ? undefined : candidates.find((name) => existsSync(join(data, name)))
-  const refuse = (problem: string, remedy: string) => new TaskError({ task, at: data, problem, remedy })
-  const paths = isFile || usual !== undefined ? [] : filesOf(data, task), said = declared(data, paths, task, recipe)
-  if (said.from === "card" && said.splits === undefined) return yield* refuse(`its card has the configurations ${said.names.join(", ")}, and it is not clear which is meant`, `Put the files of one of them at ${task}/${split}.parquet.`)
+/**
+ * The documents of a split, in the file's order, and the file. `from`: a folder, the file of the evaluated split, or a data set, of which what is read is fetched.
+ * Fails: TaskError where there is no such file or a line cannot be read; FileError; HubError.
+ */
+export const readRows = (task: string, recipe: Recipe, split: string, from: string | Hub.Dataset): Effect.Effect<{ readonly rows: ReadonlyArray<Row>; readonly file: string }, TaskError | File.FileError | Hub.HubError> => Effect.gen(function*() {
+  const data = typeof from === "string" ? Hub.folder(from) : from
+  const candidates = places(task, recipe, split), isFile = existsSync(data.at) && statSync(data.at).isFile(), usual = isFile ? undefined : candidates.find(data.has)
+  const refuse = (problem: string, remedy: string) => new TaskError({ task, at: data.at, problem, remedy })
+  const paths = isFile || usual !== undefined ? [] : filesOf(data.paths(), task), said = declared(isFile ? undefined : data.card(), paths, task, recipe)
+  if (usual === undefined && said.from === "card" && said.splits === undefined) return yield* refuse(`its card has the configurations ${said.names.join(", ")}, and it is not clear which is meant`, `Put the files of one of them at ${task}/${split}.parquet.`)
   const files = said.splits?.[split] ?? [], byName = ownOrAll(named(paths, split), task, recipe), byFolder = grouped(files, dirname)
   const groups = said.from === "card" ? files.length > 0 ? [files] : [] : byName.length > 0 ? byName : isOne(paths) ? byFolder : own(byFolder, task, recipe), [group] = groups
   if (isFile && split !== recipe.split) return yield* refuse(`it is one file, and the examples are from the ${split} documents`, "Give a folder, or no examples (--num_fewshot 0).")
@@ -130,10 +133,11 @@ export const readRows = (task: string, recipe: Recipe, split: string, data: stri
   if (!isFile && usual === undefined && group === undefined) {
     return yield* refuse(`it has no ${split} documents`, `Put them there as ${candidates.slice(0, 1).concat(candidates.slice(recipe.files?.[split] === undefined ? 1 : -1)).join(" or ")}, one JSON object a line in the columns of the Hub's data set.`)
   }
-  const found = isFile ? [""] : usual !== undefined ? [usual] : group!, path = join(data, found[0]!)
-  const pieces = yield* Effect.forEach(found, (name) => read(join(data, name), group !== undefined, task))
-  const labels = recipe.labels !== undefined && path.endsWith(recipe.labels[0]) ? path.slice(0, -recipe.labels[0].length) + recipe.labels[1] : undefined
-  const beside = labels !== undefined && existsSync(labels) ? (yield* File.read(labels)).split("\n") : []
+  const chosen = usual !== undefined ? [usual] : group ?? [], found = isFile ? [data.at] : yield* data.bring(chosen), path = found[0]!
+  const pieces = yield* Effect.forEach(found, (piece) => read(piece, group !== undefined, task))
+  const labels = (name: string | undefined) => recipe.labels !== undefined && name?.endsWith(recipe.labels[0]) === true ? name.slice(0, -recipe.labels[0].length) + recipe.labels[1] : undefined
+  const aside = isFile ? labels(data.at) : labels(chosen[0]), [companion] = aside === undefined ? [] : isFile ? existsSync(aside) ? [aside] : [] : data.has(aside) ? yield* data.bring([aside]) : []
+  const beside = companion === undefined ? [] : (yield* File.read(companion)).split("\n")
   const rows = yield* Effect.try({
     try: () => pieces.flatMap((piece) => piece()).map((row, at) => {
       const read = recipe.read?.(row, at, beside) ?? row
