@@ -43,7 +43,7 @@ export const Bench = define("bench", {
 })
 export type Bench = typeof Bench
 
-/** The course of a training run: one row for each logged step, with one column `balance.<name>` for each auxiliary loss. */
+/** The course of a training run: one row for each logged step, with one column `balance.<name>` for each auxiliary loss and for the load that corrections even. */
 export const TrainLog = define("trainLog", {
   version: 1,
   columns: {

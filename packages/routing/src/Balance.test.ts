@@ -15,7 +15,7 @@ const given = (left: ReadonlyArray<number> = []): ReadonlyArray<Given> => [
 ]
 const f64 = plainDevice({ precision: "f64" })
 const decide = (active: number) => route(Router.topK({ active }), x, { batch: 1, tokens: 3, experts: 2, tensors: { weight } })
-const measure = async (balance: Balance.Balance, options: { active?: number; left?: ReadonlyArray<number> } = {}) => (await runOnce(f64, given(options.left), () => {
+const measure = async (balance: Balance.Loss, options: { active?: number; left?: ReadonlyArray<number> } = {}) => (await runOnce(f64, given(options.left), () => {
   const decision = decide(options.active ?? 1)
   return { loss: Balance.loss(balance, [decision], options.left === undefined ? {} : { shares: Balance.shares(targets, x) }) }
 })).loss[0]!
@@ -123,5 +123,8 @@ describe("replicas", () => {
 test("data: decodes, refuses a negative weight, and a dense model's decisions are a defect", async () => {
   expect(await Effect.runPromise(Schema.decodeUnknownEffect(Balance.Balance)({ loss: "z", weight: 0.5 }))).toEqual(Balance.zLoss({ weight: 0.5 }))
   expect(() => Schema.decodeUnknownSync(Balance.Balance)({ loss: "switch", weight: -1 })).toThrow(/weight/)
+  expect(Schema.decodeUnknownSync(Balance.Balance)({ correction: "sign", rate: 0.001 })).toEqual(Balance.lossFree())
+  expect(() => Schema.decodeUnknownSync(Balance.Balance)({ correction: "sign", rate: -1 })).toThrow(/rate/)
+  expect([switchLoss, zLoss, mutualLoss, Balance.lossFree()].map((each) => [Balance.name(each), Balance.isLoss(each)])).toEqual([["balance.switch", true], ["balance.z", true], ["balance.mutual", true], ["balance.load", false]])
   expect(() => Recording.record(() => Balance.loss(switchLoss, []))).toThrow(/decisions must not be empty/)
 })

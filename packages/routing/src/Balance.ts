@@ -1,5 +1,6 @@
 /**
- * Auxiliary losses that keep experts in use, as data with their executor, and the same quantities to look at.
+ * Auxiliary losses that keep experts in use, as data with their executor, and the same quantities to look at. `lossFree` is no loss: it moves the
+ * corrections of a router that has them (correct.ts).
  *
  * Every loss is a mean over the rows that count, averaged over the layers that decide. A row counts by its share: shares add to one over the whole
  * batch, replicas together, and are zero where the target is left out. Each replica records its part; the parts add to the loss.
@@ -10,22 +11,37 @@ import { Schema } from "effect"
 import type { Decision } from "./Decision.ts"
 
 const weight = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
-export const Balance = Schema.Union([Schema.Struct({ loss: Schema.Literal("switch"), weight }), Schema.Struct({ loss: Schema.Literal("z"), weight }), Schema.Struct({ loss: Schema.Literal("mutual"), weight })])
+/** What is added to the text's loss. */
+export const Loss = Schema.Union([Schema.Struct({ loss: Schema.Literal("switch"), weight }), Schema.Struct({ loss: Schema.Literal("z"), weight }), Schema.Struct({ loss: Schema.Literal("mutual"), weight })])
+/** What moves a router's corrections by so much after each step, beside the gradient. */
+export const Correction = Schema.Struct({ correction: Schema.Literal("sign"), rate: weight })
+export const Balance = Schema.Union([Loss, Correction])
+export type Loss = typeof Loss.Type
+export type Correction = typeof Correction.Type
 export type Balance = typeof Balance.Type
 
 /** experts · Σ_e f_e · P_e: f the share of visits that expert e got (a constant), P its mean probability. 1 when all are used equally, up to `experts / active` when not. */
-export const switchLoss = (options: { readonly weight: number }): Balance => ({ loss: "switch", weight: options.weight })
+export const switchLoss = (options: { readonly weight: number }): Loss => ({ loss: "switch", weight: options.weight })
 /** The mean of (log Σ_e exp logit_e)²: keeps logits small. */
-export const zLoss = (options: { readonly weight: number }): Balance => ({ loss: "z", weight: options.weight })
+export const zLoss = (options: { readonly weight: number }): Loss => ({ loss: "z", weight: options.weight })
 
 /**
  * The mean entropy of rows' probabilities less the entropy of their mean: minus what a row tells about its expert. Lowest, −log experts, where each row is decided and
  * experts are used alike, however few decisions a batch of prefixes holds.
  */
-export const mutualLoss = (options: { readonly weight: number }): Balance => ({ loss: "mutual", weight: options.weight })
+export const mutualLoss = (options: { readonly weight: number }): Loss => ({ loss: "mutual", weight: options.weight })
 
-/** What a log calls it. */
-export const name = (balance: Balance): string => `balance.${balance.loss}`
+/**
+ * No loss: after each step an expert's correction goes up by `rate` where fewer rows than the mean chose it and down where more did, counted over the whole batch. For
+ * routers with a correction (`Router.corrected`, `Router.sigmoid`). Options: rate 1e-3, as for sigmoids. Paper: Wang et al., 2024.
+ */
+export const lossFree = (options: { readonly rate?: number } = {}): Correction => ({ correction: "sign", rate: options.rate ?? 1e-3 })
+
+/** Whether it is a loss, and not a correction. */
+export const isLoss = (balance: Balance): balance is Loss => "loss" in balance
+
+/** What a log calls it: a loss by its name, a correction by what it evens, the busiest expert's load over the mean. */
+export const name = (balance: Balance): string => `balance.${isLoss(balance) ? balance.loss : "load"}`
 
 /** Equal shares of all rows whose target is not left out (0xffffffff), over all replicas. Shapes: targets u32 [rows], like [any, any] a tensor with numbers → [rows]. */
 export const shares = (targets: Tensor.Tensor, like: Tensor.Tensor): Tensor.Tensor => {
@@ -38,7 +54,7 @@ export const shares = (targets: Tensor.Tensor, like: Tensor.Tensor): Tensor.Tens
 }
 
 /** The unweighted loss [1] of one replica. Options: `shares` [rows], equal when left out. */
-export const loss = (balance: Balance, decisions: ReadonlyArray<Decision>, options: { readonly shares?: Tensor.Tensor } = {}): Tensor.Tensor => {
+export const loss = (balance: Loss, decisions: ReadonlyArray<Decision>, options: { readonly shares?: Tensor.Tensor } = {}): Tensor.Tensor => {
   if (decisions.length === 0) throw new Error("Balance.loss: decisions must not be empty: a dense model has nothing to balance")
   const of = { switch: switchOf, z: zOf, mutual: mutualOf }[balance.loss]
   const each = decisions.filter(({ made }) => made === undefined).map((decision) => of(decision, options.shares)) // [1] of each layer

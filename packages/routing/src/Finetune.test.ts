@@ -1,7 +1,11 @@
 import { describe, expect, test } from "@jest/globals"
-import { Checkpoint, Corpus, Cost, Model, Pipeline, Random, Stage, Store, Table, Weights } from "@switchyard/core"
+import { Checkpoint, Corpus, Cost, file, Model, Pipeline, Random, Stage, Store, Table, Weights } from "@switchyard/core"
 import { type Device, plain } from "@switchyard/gpu"
 import { Cause, Effect, Exit, Layer, Schema } from "effect"
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
 import * as Adapter from "./Adapter.ts"
 import * as Balance from "./Balance.ts"
 import * as Finetune from "./Finetune.ts"
@@ -80,6 +84,25 @@ describe("Finetune", () => {
     }))
   })
 
+  test("lossFree moves DeepSeek-V3's corrections, which are exported under the name they came by", async () => {
+    await running(Effect.gen(function*() {
+      const folder = fileURLToPath(new URL("./fixtures/families/deepseek-v3", import.meta.url)), rate = 0.25, steps = 3
+      const { log, trained } = yield* Pipeline.run(Pipeline.make("test", () => {
+        const trained = Finetune.train(Checkpoint.loadMixture({ at: file(folder) }), texts(), { trainable: "norms", balance: [Balance.lossFree({ rate })], ...short, steps, tokens: 8, learningRate: 0 })
+        return { trained, log: trained.log }
+      }))
+      const out = yield* Effect.promise(() => mkdtemp(join(tmpdir(), "corrected-"))), name = "model.layers.2.mlp.gate.e_score_correction_bias"
+      yield* Effect.addFinalizer(() => Effect.promise(() => rm(out, { recursive: true })))
+      yield* Checkpoint.write(trained, out)
+      const [written, read] = [yield* Weights.fromFile(join(out, "model.safetensors")), yield* Weights.fromFile(join(folder, "model.safetensors"))]
+      expect([...written.infos.keys()].sort()).toEqual([...read.infos.keys()].sort())
+      for (const each of written.infos.keys()) expect([each, bits(yield* written.read(each)) === bits(yield* read.read(each))]).toEqual([each, !each.endsWith("e_score_correction_bias")])
+      const moves = (yield* Effect.all([written.read(name), read.read(name)])).reduce((after, start) => after.map((value, expert) => Math.round((value - start[expert]!) / rate * 1e4) / 1e4))
+      expect([...moves].every((move) => Number.isInteger(move) && Math.abs(move) <= steps)).toBe(true)
+      expect([...Table.column(log, "balance.load")].every((load) => load >= 1 && load <= 8 / 2)).toBe(true)
+    }).pipe(Effect.scoped))
+  })
+
   test("the plan foretells operations and device memory within a fifth", async () => {
     const pipeline = Pipeline.make("test", () => {
       const seed = Newborn.dense(sizes), routed = Finetune.train(mixture(seed, { router: Router.topK({ active: 2 }) }), texts(), { trainable: "all", ...short })
@@ -105,6 +128,12 @@ describe("Finetune", () => {
     const refused = <O extends Pipeline.Outputs>(outputs: O) => failure(Pipeline.plan(Pipeline.make("test", () => outputs)))
     expect(await refused({ a: Finetune.train(seed, texts(), { trainable: "routers", ...short }) })).toMatchObject({ _tag: "TrainingError", option: "trainable" })
     expect(await refused({ a: Finetune.train(seed, texts(), { trainable: "all", balance: [Balance.zLoss({ weight: 1 })], ...short }) })).toMatchObject({ option: "balance" })
+    const uneven = (router: Router.Router, ...more: ReadonlyArray<Balance.Balance>) => refused({ a: Finetune.train(mixture(seed, { router }), texts(), { trainable: "experts", balance: [Balance.lossFree(), ...more], ...short }) })
+    expect(await uneven(Router.topK({ active: 1 }))).toMatchObject({ _tag: "TrainingError", option: "balance", problem: expect.stringContaining("this router has none"), remedy: expect.stringContaining("Router.corrected") })
+    expect(await uneven(Router.corrected(Router.all()))).toMatchObject({ option: "balance", problem: expect.stringContaining("whatever the router's correction") })
+    expect(await uneven(Router.corrected(Router.topK({ active: 1 })), Balance.lossFree({ rate: 1 }))).toMatchObject({ option: "balance", problem: expect.stringContaining("twice") })
+    expect(await refused({ a: Finetune.train(seed, texts(), { trainable: "all", balance: [Balance.lossFree()], ...short }) })).toMatchObject({ option: "balance", problem: "a dense model has no router" })
+    expect(await refused({ a: Finetune.train(mixture(seed, { router: Router.corrected(Router.topK({ active: 1 })) }), texts(), { trainable: "routers", balance: [Balance.lossFree()], ...short }) })).toMatchObject({ option: "trainable" }) // no loss trains them
     expect(await refused({ a: Finetune.lora(seed, texts(), { ...short, tokens: 17 }) })).toMatchObject({ option: "tokens" })
     expect(await refused({ a: Finetune.train(top1, texts(), { trainable: "routers", ...short }) })).toMatchObject({ option: "trainable" })
     const unnamed = Finetune.train(mixture(seed, { router: Router.topK({ active: 1 }), named: false }), texts(), { trainable: "routers", supervise: { weight: 1 }, ...short })

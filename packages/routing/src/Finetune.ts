@@ -14,7 +14,7 @@ import * as Router from "./Router.ts"
 import { expertsOf } from "./expertsOf.ts"
 import { train as loop } from "./train.ts"
 import * as Training from "./Training.ts"
-import { sequencesOf, trainStep, type Aims } from "./trainStep.ts"
+import { type Aims, corrected, sequencesOf, trainStep } from "./trainStep.ts"
 
 const Log = Table.Artifact(Tables.TrainLog)
 type Texts = Readonly<Record<string, Corpus.Corpus>>
@@ -26,37 +26,47 @@ const refuse = (option: string, problem: string, remedy: string) => new Training
 
 interface Wanted { readonly select: LanguageModel.Selector | ReadonlyArray<LanguageModel.Selector>; readonly adapter?: LanguageModel.Adapter; readonly aims: Aims }
 
-/** The language model of one replica and what learns in it. Fails: TrainingError naming the option that does not fit the model. */
+/** What stands against moving the corrections of this router, if anything does. */
+const uncorrected = (router: Router.Router, experts: number, balance: ReadonlyArray<Balance.Balance>): Training.TrainingError | undefined => {
+  const asked = balance.filter((each) => !Balance.isLoss(each)).length, { first, top } = Router.kept(router.select, experts)
+  return asked === 0 ? undefined : asked > 1 ? refuse("balance", "lossFree stands there twice", "give it once, with one rate")
+    : router.correction !== true ? refuse("balance", "lossFree moves a router's correction, and this router has none", "upcycle with Router.corrected(router), which is born with one, or balance by Balance.switchLoss")
+      : top === 0 || first.length + top === experts ? refuse("balance", "the same experts are visited whatever the router's correction", "leave lossFree out, or let the router choose fewer of its experts") : undefined
+}
+
+/** The language model of one replica, what learns in it and which corrections move. Fails: TrainingError naming the option that does not fit the model. */
 const prepare = (model: Model.Model, options: Training.Options, { adapter, aims, select }: Wanted, replicas: number) => Effect.gen(function*() {
   if (options.tokens > model.contextLength) return yield* refuse("tokens", `${options.tokens} tokens in a sequence, the model takes ${model.contextLength}`, `at most ${model.contextLength}`)
   const self = yield* LanguageModel.make(model, { batch: sequencesOf(options.batch, replicas), tokens: options.tokens, storage: options.storage, trained: select, ...adapter === undefined ? {} : { adapter } })
   const names = LanguageModel.select(self, select), form = model.feedForward
   if (names.length === 0) return yield* refuse("trainable", `${JSON.stringify(select)} selects no tensor of this ${form.kind} model`, `choose among "all", "feedForward"${form.kind === "mixture" ? `, "routers", "experts"` : ""}`)
-  const aimed = aims.balance.length > 0 || aims.supervise !== undefined
-  if (form.kind === "dense" && aimed) return yield* refuse(aims.supervise === undefined ? "balance" : "supervise", "a dense model has no router", "leave it out, or train a mixture")
+  const aimed = aims.balance.some(Balance.isLoss) || aims.supervise !== undefined
+  if (form.kind === "dense" && (aimed || aims.balance.length > 0)) return yield* refuse(aims.supervise === undefined ? "balance" : "supervise", "a dense model has no router", "leave it out, or train a mixture")
+  const error = form.kind === "dense" || self.router === undefined ? undefined : uncorrected(self.router, form.experts, aims.balance)
+  if (error !== undefined) return yield* error
   const routers = names.some((name) => name.includes(".router."))
   if (routers && self.router !== undefined && !aimed && Router.gradient(self.router, form.kind === "mixture" ? form.experts : 1) === "none") {
     return yield* refuse("trainable", "this router's weights do not depend on its tensors, so the text's loss does not train them", `give the router weight "prob" or two active experts, or a balance loss or supervision, or leave the routers out`)
   }
-  return { self, names }
+  return { self, names, corrections: corrected(self, aims) }
 })
 
 /** One step, recorded and added up; nothing is allocated. The device's number of replicas counts where there is a device. */
 const planned = (model: Model.Model, options: Training.Options, wanted: Wanted) => Effect.gen(function*() {
   const replicas = Option.match(yield* Effect.serviceOption(Device.Device), { onNone: () => 1, onSome: (device) => device.replicas })
-  const { names, self } = yield* prepare(model, options, wanted, replicas)
+  const { corrections, names, self } = yield* prepare(model, options, wanted, replicas)
   const { deviceBytes, flops, largestBuffer } = yield* Device.planned(trainStep(self, names, options, wanted.aims, { replicas }).program)
-  const learning = names.reduce((sum, name) => sum + self.parameters.get(name)!.slot.length, 0)
+  const learning = [...names, ...corrections].reduce((sum, name) => sum + self.parameters.get(name)!.slot.length, 0)
   return { learning, cost: { flops: flops * options.steps, deviceBytes, largestBuffer } }
 })
 
 const run = (model: Model.Model, weights: Weights.Weights, tokenizer: Corpus.Encoder, texts: Texts, options: Training.Options, wanted: Wanted, context: Stage.Context) => Effect.gen(function*() {
   const device = yield* Device.Device
-  const { names, self } = yield* prepare(model, options, wanted, device.replicas)
+  const { corrections, names, self } = yield* prepare(model, options, wanted, device.replicas)
   const batches = yield* Corpus.batches(Object.fromEntries(inOrder(texts)), { tokenizer, split: "train", batch: options.batch, tokens: options.tokens, seed: context.seed })
   const arena = yield* device.arena
   const log = yield* loop(self, names, { arena, device, batches, options, context, aims: wanted.aims, initialize: LanguageModel.load(arena, self, weights, { seed: context.seed }) })
-  return { log: yield* Table.fromRows(Tables.TrainLog, log), trained: yield* LanguageModel.read(arena, self, names) }
+  return { log: yield* Table.fromRows(Tables.TrainLog, log), trained: yield* LanguageModel.read(arena, self, [...names, ...corrections]) }
 })
 
 /** A tokenizer, a configuration, a card: what a small model has beside its weights. */
@@ -109,7 +119,8 @@ const Trainable = Schema.Union([LanguageModel.Selector, Schema.Array(LanguageMod
 /**
  * Stage: trains tensors of a checkpoint, dense or mixture, and gives the same kind; the others keep their bits.
  *
- * Options: `trainable`: "all", "routers", "experts", "feedForward", … or several; `balance`: auxiliary losses; `supervise`: adds weight · cross-entropy
+ * Options: `trainable`: "all", "routers", "experts", "feedForward", … or several; `balance`: auxiliary losses, and `Balance.lossFree`, which moves the router's corrections
+ * whatever is trainable; `supervise`: adds weight · cross-entropy
  * of every position's router logits, in the layers that decide, against the expert of its domain (`labels`: domain → expert; left out, as the upcycle
  * recorded it). Its `generalist: { expert, until }` is a part of the target that falls evenly from all of it at the first token of a sequence to none at
  * token `until`; with `detach` its gradient reaches the router's tensors only, not what made the states that the router reads. Those of `Training.fields`. Side: `log`. Fails: as `lora`.

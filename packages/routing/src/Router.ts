@@ -163,6 +163,9 @@ export const random = (options: { readonly active: number; readonly weight?: Wei
 export const limited = <const R extends Router, const S extends Capacity["scope"]>(router: R, options: { readonly perExpert: number; readonly scope: S }) =>
   ({ ...router, capacity: { ...options, priority: "position", overflow: "drop" } }) as Omit<R, "capacity"> & { readonly capacity: Omit<Capacity, "scope"> & { readonly scope: S } }
 
+/** The same router with a correction: a tensor, zero at birth, added to the probabilities where experts are chosen and nowhere else; `Balance.lossFree` moves it. */
+export const corrected = <const R extends Router>(router: R) => ({ ...router, correction: true }) as Omit<R, "correction"> & { readonly correction: true }
+
 /** The same router, deciding once: in layer `layer`, for it and all after it. Options: `before`, the experts of the layers before it, weighted alike unless `weights` are given; needed unless `layer` is 0. */
 export const once = <const R extends Router>(router: R, options: { readonly layer: number; readonly before?: ReadonlyArray<number>; readonly weights?: ReadonlyArray<number> }) => ({
   ...router, depth: { decide: "once", layer: options.layer, ...options.before === undefined ? {} : { before: { experts: options.before, weights: options.weights ?? options.before.map(() => 1 / options.before!.length) } } }

@@ -103,7 +103,7 @@ const ngrams = ({ buckets, orders }: Extract<Router.Score, { readonly by: "ngram
 }
 
 /** The same numbers in every row. Shapes: like [rows, any] → [rows, values], a constant. */
-const columns = (like: Tensor.Tensor, values: ReadonlyArray<number>): Tensor.Tensor => {
+export const columns = (like: Tensor.Tensor, values: ReadonlyArray<number>): Tensor.Tensor => {
   const first = Op.sliceColumns(Op.stopGradient(like), 0, 1), each = values.map((shift) => Op.affine(first, { scale: 0, shift })) // [rows, 1]
   return each.length === 1 ? each[0]! : Op.joinColumns(each)
 }

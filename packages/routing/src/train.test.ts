@@ -18,6 +18,8 @@ const dense: Model.Model = {
 }
 const router = Router.topK({ active: 1, weight: "prob" })
 const mixture: Model.Model = { ...dense, feedForward: { kind: "mixture", inner: 24, experts: 2, active: 1, expert: { kind: "full" }, router, routerTensors: { weight: [2, 16] } } }
+/** The same with a correction in its router. */
+const corrected: Model.Model = { ...mixture, feedForward: { ...mixture.feedForward as Model.Mixture, router: Router.corrected(router), routerTensors: Router.tensors(Router.corrected(router), { experts: 2, hidden: 16 }) } }
 const newborn = (model: Model.Model, spread = 0.2) => Weights.fromMemory(Object.fromEntries(Model.tensors(model).map(({ name, shape }) => {
   const data = new Float32Array(shape.reduce((a, b) => a * b, 1))
   return [name, { shape, data: name.endsWith("norm") ? data.fill(1) : Random.fillNormal(Random.make(3, name), data, { deviation: spread }) }]
@@ -139,33 +141,50 @@ describe("train", () => {
     expect(values.get("layers.0.feedForward.gate")).toEqual(await Effect.runPromise(newborn(dense).read("layers.0.feedForward.gate")))
   })
 
-  test.each([["the plain device", Device.plain()], ["the host", Device.host({ workers: 0 })]])("interrupted between two steps and resumed on %s, the run ends in the same bits", (_device, layer) => inFolder((folder) => on(layer, async (device) => {
+  test("with rate 0 a correction keeps its bits, and so does all that is trained; another rate moves it, whatever is trainable, and leaves the step's gradient alone", async () => {
+    const balance = (rate: number) => [Balance.zLoss({ weight: 0.01 }), Balance.lossFree({ rate })], options = { steps: 3, batch: 3, tokens: 11 }, given: Case = { model: corrected, names: "experts", options }
+    const [held, still, moved] = [await run({ ...given, balance: balance(0).slice(0, 1) }), await run({ ...given, balance: balance(0) }), await run({ ...given, balance: balance(0.25) })]
+    const bits = ({ values }: typeof held) => [...values].map(([name, data]) => [name, Buffer.from(data.buffer).toString("hex")])
+    const numbers = ({ log }: typeof held, steps: number) => log.slice(0, steps).map(({ gradientNorm, loss, ...row }) => [loss, (row as unknown as Record<string, number>)["balance.z"], gradientNorm])
+    expect(bits(still)).toEqual(bits(held))
+    expect(numbers(still, 3)).toEqual(numbers(held, 3))
+    expect(numbers(moved, 1)).toEqual(numbers(held, 1)) // the step itself was made with the correction as it was
+    const name = "layers.0.router.correction", before = still.values.get(name)!, distances = moved.values.get(name)!.map((value, expert) => Math.abs(value - before[expert]!))
+    expect([...before]).toEqual([...await Effect.runPromise(newborn(corrected).read(name))])
+    for (const distance of distances) expect([0.25, 0.75]).toContain(Math.round(distance * 1e4) / 1e4) // three steps of a quarter, each up or down: of an odd number of rows neither expert has the mean
+    expect(moved.values.get("layers.0.router.weight")).toEqual(held.values.get("layers.0.router.weight"))
+  })
+
+  test.each<[string, Layer.Layer<Device.Device, unknown>, Case]>([
+    ["on the plain device", Device.plain(), {}], ["on the host", Device.host({ workers: 0 }), {}], ["with corrections that move", Device.plain(), { model: corrected, balance: [Balance.lossFree({ rate: 0.1 })] }]
+  ])("interrupted between two steps and resumed %s, the run ends in the same bits", (_case, layer, given) => inFolder((folder) => on(layer, async (device) => {
     const options = { steps: 6, saveEvery: 4, warmup: 2 }
     const measured: Array<number | undefined> = []
-    const whole = await inFolder((other) => Effect.runPromise(running({ options, device }, contextIn(other, undefined, [], measured))))
+    const whole = await inFolder((other) => Effect.runPromise(running({ ...given, options, device }, contextIn(other, undefined, [], measured))))
     const seen: Array<string> = [], again: Array<string> = []
     await Effect.runPromise(Effect.gen(function*() {
       const reached = yield* Deferred.make<void>()
       const context = contextIn(folder, undefined, seen)
-      const fiber = yield* Effect.forkChild(running({ options, device }, { ...context, progress: (done, total, unit) => Effect.andThen(context.progress(done, total, unit), done === 3 ? Effect.andThen(Deferred.succeed(reached, undefined), Effect.never) : Effect.void) }))
+      const fiber = yield* Effect.forkChild(running({ ...given, options, device }, { ...context, progress: (done, total, unit) => Effect.andThen(context.progress(done, total, unit), done === 3 ? Effect.andThen(Deferred.succeed(reached, undefined), Effect.never) : Effect.void) }))
       yield* Deferred.await(reached)
       yield* Fiber.interrupt(fiber)
     }))
-    const resumed = await Effect.runPromise(running({ options, device }, contextIn(folder, await latest(folder), again, measured)))
+    const resumed = await Effect.runPromise(running({ ...given, options, device }, contextIn(folder, await latest(folder), again, measured)))
     expect([seen, again]).toEqual([["1", "2", "3"], ["4", "5", "6"]])
     expect(measured[1]).toBe(measured[0]) // operations of both processes are counted
     expect(resumed.log.map(({ loss, step }) => [step, loss])).toEqual(whole.log.map(({ loss, step }) => [step, loss]))
     for (const [name, data] of whole.values) expect([name, Buffer.compare(Buffer.from(data.buffer), Buffer.from(resumed.values.get(name)!.buffer))]).toEqual([name, 0])
   })))
 
-  test("loss, balance and gradient do not depend on how many replicas share the batch, not even when it cannot be shared equally", async () => {
-    const given: Case = { model: mixture, options: { steps: 2, batch: 3 }, balance: [Balance.switchLoss({ weight: 0.1 }), Balance.zLoss({ weight: 0.1 })] }
+  test("loss, balance, corrections and gradient do not depend on how many replicas share the batch, not even when it cannot be shared equally", async () => {
+    const given: Case = { model: corrected, options: { steps: 2, batch: 3 }, balance: [Balance.switchLoss({ weight: 0.1 }), Balance.zLoss({ weight: 0.1 }), Balance.lossFree({ rate: 0.01 })] }
     const [one, two] = [await run(given), await on(Device.host({ workers: 2 }), (device) => run({ ...given, device }))]
-    for (const at of [0, 1]) for (const column of ["loss", "balance.switch", "balance.z", "gradientNorm"] as const) {
+    for (const at of [0, 1]) for (const column of ["loss", "balance.switch", "balance.z", "balance.load", "gradientNorm"] as const) {
       const value = (log: ReadonlyArray<unknown>) => (log[at] as Readonly<Record<string, number>>)[column]!
       expect([column, Math.abs(value(two.log) / value(one.log) - 1) < 1e-5]).toEqual([column, true])
     }
-  }, 20_000)
+    for (const layer of [0, 1]) two.values.get(`layers.${layer}.router.correction`)!.forEach((value, expert) => expect(value).toBeCloseTo(one.values.get(`layers.${layer}.router.correction`)![expert]!, 6))
+  }, 60_000)
 
   test("a run that leaves the finite stops with step and layer and keeps the state before", () => inFolder(async (folder) => {
     // a gain so large in layer 1 that its block overflows once training has raised it

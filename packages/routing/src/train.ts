@@ -33,7 +33,7 @@ export interface TrainOptions<E> {
 export const train = <E>(self: LanguageModel.LanguageModel, names: ReadonlyArray<string>, given: TrainOptions<E>) => Effect.gen(function*() {
   const { aims, arena, batches, context, device, initialize, options } = given
   const step = trainStep(self, names, options, aims, device)
-  const learning = { names, parameters: step.optimizer.parameters, optimizer: step.optimizer }
+  const learning = { names, parameters: step.optimizer.parameters, optimizer: step.optimizer, corrections: step.corrections }
   const { last } = context.resume
   const kept = last === undefined ? undefined : yield* load(last, learning)
   const zero = Effect.forEach([...step.optimizer.first, ...step.optimizer.second], (tensor) => arena.upload(tensor, new Float32Array(tensor.slot.length)), { discard: true })

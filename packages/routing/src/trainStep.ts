@@ -1,5 +1,5 @@
 /**
- * One training step as a program: forward, loss, auxiliary losses, gradients, the sum over replicas, clipping, AdamW.
+ * One training step as a program: forward, loss, auxiliary losses, gradients, the sum over replicas, clipping, AdamW; then the routers' corrections.
  *
  * The loss is Σ over all replicas of share[row] · cross-entropy[row], with shares that add to one over the whole batch: loss and gradient do not
  * depend on how many replicas share the batch, nor on how many rows stand in for missing ones (their share is zero).
@@ -7,7 +7,9 @@
 import type { Device } from "@switchyard/gpu"
 import { AdamW, Gradient, Op, Recording, Tensor } from "@switchyard/gpu"
 import * as Balance from "./Balance.ts"
+import { correct } from "./correct.ts"
 import * as LanguageModel from "./LanguageModel.ts"
+import * as Router from "./Router.ts"
 import type { Options } from "./Training.ts"
 
 /**
@@ -33,7 +35,9 @@ export interface TrainStep {
   /** Where a generalist is part of the target: it, u32 [rows], and what of each row's share is its, [rows]. */
   readonly general: { readonly labels: Tensor.Tensor; readonly shares: Tensor.Tensor } | undefined
   readonly optimizer: AdamW.State
-  /** [1] each, by name: `loss`, then each auxiliary loss before its weight. */
+  /** What moves outside the optimizer, by name. */
+  readonly corrections: ReadonlyMap<string, Tensor.Tensor>
+  /** [1] each, by name: `loss`, then each auxiliary loss before its weight, then how uneven the load is that corrections even. */
   readonly metrics: ReadonlyMap<string, Tensor.Tensor>
   /** [2]: what scaled the gradient, and its norm before that. */
   readonly clipped: Tensor.Tensor
@@ -41,6 +45,11 @@ export interface TrainStep {
 
 /** Rows of one replica: the batch shared out, rounded up. */
 export const sequencesOf = (batch: number, replicas: number): number => Math.ceil(batch / replicas)
+
+/** The names of the corrections that a step moves: those of the layers that decide, where the aims ask for it. */
+export const corrected = ({ model, parameters, router }: LanguageModel.LanguageModel, { balance }: Pick<Aims, "balance">): ReadonlyArray<string> =>
+  router?.correction !== true || balance.every(Balance.isLoss) ? [] : Router.deciding(router, model.layers).map(correctionOf).filter((name) => parameters.has(name))
+const correctionOf = (layer: number): string => `layers.${layer}.router.correction`
 
 /** Records the step. `names` are the parameters that learn; all others stay as they are. */
 export const trainStep = (self: LanguageModel.LanguageModel, names: ReadonlyArray<string>, options: Pick<Options, "clip">, aims: Aims, device: Pick<Device.Service, "replicas">): TrainStep => {
@@ -51,11 +60,12 @@ export const trainStep = (self: LanguageModel.LanguageModel, names: ReadonlyArra
   const general = aims.supervise?.generalist === undefined ? undefined : { labels: index("generalist"), shares: Tensor.kept([rows], { sharded: true, label: "generalist's shares" }) }
   const trainable = names.map((name) => self.parameters.get(name)!)
   const optimizer = AdamW.make(trainable, { clip: options.clip })
+  const corrections = new Map(corrected(self, aims).map((name) => [name, self.parameters.get(name)!]))
   const program = Recording.record(() => {
     const { decisions, logits } = LanguageModel.forward(self, ids, aims.gated === undefined ? {} : { gated: labels })
     const share = (losses: Tensor.Tensor) => Op.sumAll(Op.multiply(losses, shares)) // [rows] → [1], this replica's part
     const terms = new Map<string, { readonly value: Tensor.Tensor; readonly weight: number }>([["loss", { value: share(Op.crossEntropy(logits, targets)), weight: 1 }]])
-    for (const balance of aims.balance) terms.set(Balance.name(balance), { value: Balance.loss(balance, decisions, { shares }), weight: balance.weight })
+    for (const balance of aims.balance.filter(Balance.isLoss)) terms.set(Balance.name(balance), { value: Balance.loss(balance, decisions, { shares }), weight: balance.weight })
     if (labels !== undefined && aims.supervise !== undefined) {
       const domains = general === undefined ? shares : Op.add(shares, general.shares, -1) // [rows]
       const { detach = false } = aims.supervise
@@ -71,7 +81,12 @@ export const trainStep = (self: LanguageModel.LanguageModel, names: ReadonlyArra
     const clipped = AdamW.update(optimizer, gradients) // [clip factor, norm]; sums the gradients over replicas
     const metrics = new Map([...terms].map(([name, { value }]) => [name, Op.keep(value, name)]))
     Recording.sumReplicas([...metrics.values()])
+    for (const balance of aims.balance) {
+      if (Balance.isLoss(balance) || self.router === undefined) continue
+      const layers = decisions.filter(({ made }) => made === undefined).map((decision) => ({ decision, correction: corrections.get(correctionOf(decision.layer))! }))
+      metrics.set(Balance.name(balance), Op.keep(correct(layers, { router: self.router, rate: balance.rate, shares }), Balance.name(balance))) // the same on every replica
+    }
     return { metrics, clipped: Op.keep(clipped, "clipped") }
   }, { replicas: device.replicas })
-  return { program, ids, targets, shares, labels, general, optimizer, ...program.outputs }
+  return { program, ids, targets, shares, labels, general, optimizer, corrections, ...program.outputs }
 }
