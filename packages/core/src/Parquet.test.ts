@@ -61,10 +61,10 @@ describe("hostile files", () => {
   })
   test("another beginning, another end, a footer longer than the file", async () => {
     expect(await failure(Buffer.concat([Buffer.from("ARROW1"), whole.subarray(6)]))).toMatch(/does not begin as a Parquet file does/)
-    expect(await failure(Buffer.concat([whole.subarray(0, -4), Buffer.from("PARE")]))).toMatch(/footer != PAR1/)
+    expect(await failure(Buffer.concat([whole.subarray(0, -4), Buffer.from("PARE")]))).toMatch(/does not end as a Parquet file does/)
     const long = Buffer.from(whole)
     long.writeUInt32LE(0xffff_fff0, long.length - 8)
-    expect(await failure(long)).toMatch(/metadata length 4294967280 exceeds/)
+    expect(await failure(long)).toMatch(/its footer says it has 4294967280 bytes, and the file has/)
   })
   test("text that is no UTF-8", async () => {
     const bytes = readFileSync(fixture("boolq-plain.parquet"))

@@ -120,6 +120,6 @@ describe("a data set of the Hub that is in parquet alone", () => {
     const failure = (task: string, data: string | Hub.Dataset = mmlu) => Effect.runPromise(Effect.flip(readRows(task, tasks[task]!, "test", data))).then(({ message }) => message)
     expect(await failure("mmlu_astronomy")).toMatch(/its card has the configurations anatomy, high_school_physics, and it is not clear which is meant\. Put the files of one of them at mmlu_astronomy\/test\.parquet/)
     writeFileSync(join(cache, "cut.parquet"), whole.subarray(0, -9))
-    expect(await failure("mmlu_anatomy", join(cache, "cut.parquet"))).toMatch(/^mmlu_anatomy: .*cut\.parquet: it is no Parquet file that can be read \(.*\)\. Fetch or write the file again/)
+    expect(await failure("mmlu_anatomy", join(cache, "cut.parquet"))).toMatch(/^mmlu_anatomy: .*cut\.parquet: it does not end as a Parquet file does \(PAR1\)\. Fetch or write the file again/)
   })
 })
