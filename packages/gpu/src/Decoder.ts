@@ -247,7 +247,7 @@ export const states = (decoder: Decoder, ids: Tensor, options: ForwardOptions): 
     const [query, key, value] = latent === undefined ? (["query", "key", "value"] as const).map((name) => projected(decoder, attended, layer, name, positions, adapters)) as [Tensor, Tensor, Tensor]
       : latentHeads(attended, latent, { model, positions, tables: constants.tables, project: (x, name) => project(decoder, x, `${at}.${name}`, adapters), gain: (name) => parameter(decoder, `${at}.${name}`) })
     const sizes = { batch, tokens, heads, keyValueHeads, headSize, window: options.window ?? windowOf(model, layer), scale, softCap, valueSize: latent?.value, sinks: sinks ? parameter(decoder, `${at}.sinks`) : undefined }
-    const mixed = chunk === undefined ? attention(query, key, value, sizes) : cachedAttention(query, key, value, chunk.cache.layers[layer]!, chunk.places, { ...sizes, fresh: chunk.fresh, own: tokens < dividedTokens ? undefined : constants.ownHeads }) // [rows, heads · headSize]
+    const mixed = chunk === undefined ? attention(query, key, value, sizes) : cachedAttention(query, key, value, chunk.cache.layers[layer]!, chunk.places, { ...sizes, fresh: chunk.fresh, extent: chunk.extent, own: tokens < dividedTokens ? undefined : constants.ownHeads }) // [rows, heads · headSize]
     tap?.("attention.inner", layer, mixed)
     const attentionProduct = project(decoder, mixed, `${at}.output`, adapters) // [rows, hidden]
     const biased = outputBias ? addRow(attentionProduct, parameter(decoder, `${at}.outputBias`)) : attentionProduct

@@ -1,4 +1,4 @@
-/** The cache against the whole window run again, on every device; a row alone against the row in a batch. */
+/** The cache against the whole window run again, on every device; a row alone against the row in a batch; passes over long texts against caches of other sizes. */
 import { Model, Random, Weights } from "@switchyard/core"
 import { describe, expect, jest, test } from "@jest/globals"
 import { Effect, type Scope } from "effect"
@@ -7,6 +7,7 @@ import type { Arena, Failure, Service } from "./Device.ts"
 import * as Generator from "./Generator.ts"
 import { hostDevice } from "./host/host.ts"
 import { plainDevice } from "./host/plain.ts"
+import type { Program } from "./Recording.ts"
 import { openSoftware } from "./webgpu/software.ts"
 
 jest.setTimeout(60_000) // kernels compile on the processor, and processors are shared
@@ -32,8 +33,8 @@ const weightsOf = (model: Model.Model) => Weights.fromMemory(Object.fromEntries(
   [name, { shape, data: Random.fillNormal(Random.make(3, name), new Float32Array(shape.reduce((a, b) => a * b, 1)), shape.length === 1 ? { mean: 1, deviation: 0.1 } : { deviation: 0.3 }) }])))
 const text = (seed: number, length: number) => Array.from(Random.fillUnsigned(Random.make(seed, "text"), new Uint32Array(length)), (word) => word % plain.vocabulary)
 const window = 48
-const open = Effect.fn("open")(function*(arena: Arena, model: Model.Model, options: { readonly batch: number; readonly cache?: boolean; readonly chunk?: number; readonly replicas?: number }) {
-  const decoder = Decoder.make(model)
+const open = Effect.fn("open")(function*(arena: Arena, model: Model.Model, options: { readonly batch: number; readonly cache?: boolean; readonly chunk?: number; readonly replicas?: number; readonly window?: number; readonly split?: number }) {
+  const decoder = Decoder.make(model, { split: options.split ?? 1 })
   yield* Decoder.load(arena, decoder, weightsOf(model))
   return yield* Generator.fromDecoder(arena, decoder, { window, ...options })
 })
@@ -86,6 +87,60 @@ test("a row alone and in a batch: the same but for rounding, and the same bits w
   const shuffled = yield* together.advance(given.map(({ fresh, ids, row }) => ({ row: batch - 1 - row, ids, fresh })))
   for (const row of texts.keys()) expect(shuffled[row]).toEqual(prompts[row])
 }))))
+/** An arena that computes nothing and keeps what was submitted. */
+const watched = (arena: Arena): { readonly arena: Arena; readonly submitted: Array<Program> } => {
+  const submitted: Array<Program> = []
+  return { submitted, arena: { ...arena, submit: (program) => Effect.sync(() => { submitted.push(program) }) } }
+}
+const long: Readonly<Record<string, Model.Model>> = Object.fromEntries(Object.entries(models).map(([name, model]) => [name, { ...model, contextLength: 4096 }]))
+/** The same calls to a cache of so many places and to a larger one: equal bits. The logits. */
+const compared = Effect.fn("compared")(function*(arena: Arena, model: Model.Model, options: { readonly chunk: number; readonly replicas?: number; readonly split?: number; readonly windows: readonly [small: number, large: number] }, calls: ReadonlyArray<ReadonlyArray<Generator.Advance>>) {
+  const [small, large] = [yield* open(arena, model, { ...options, batch: 2, window: options.windows[0] }), yield* open(arena, model, { ...options, batch: 2, window: options.windows[1] })]
+  return yield* Effect.forEach(calls, (rows) => Effect.gen(function*() {
+    const logits = yield* small.advance(rows)
+    expect(yield* large.advance(rows)).toEqual(logits)
+    return logits
+  }))
+})
+const texts = (lengths: ReadonlyArray<number>, fresh: boolean) => lengths.map((length, row): Generator.Advance => ({ row, ids: text(length + row, length), fresh }))
+const wholeText = Effect.fn("wholeText")(function*(model: Model.Model, calls: ReadonlyArray<ReadonlyArray<Generator.Advance>>, window: number) {
+  const whole = yield* open(yield* (yield* hostDevice({ workers: 0 })).arena, model, { batch: 1, window, cache: false })
+  return yield* Effect.forEach(calls[0]!, ({ row }) => Effect.map(whole.advance([{ row: 0, ids: calls.flatMap((rows) => rows[row]!.ids), fresh: true }]), ([logits]) => logits!))
+})
+test.each(Object.keys(models).slice(1))("%s: a prompt over 512 tokens in passes of 64: how much the cache could hold changes no bit, and the whole text gives the same", (name) => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+  const arena = yield* (yield* hostDevice({ workers: 0 })).arena, calls = [texts([543, 70], true), texts([1, 1], false), texts([40, 1], false)]
+  const got = yield* compared(arena, long[name]!, { chunk: 64, windows: [600, 4096] }, calls), expected = yield* wholeText(long[name]!, calls, 600)
+  for (const row of [0, 1]) expect(farthest(got.at(-1)![row]!, expected[row]!)).toBeLessThan(5e-5)
+}))))
+test("passes of two workers that share the heads, likewise", () => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+  const service = yield* hostDevice({ workers: 2 }), arena = yield* service.arena, model = { ...long["a window"]!, layers: 1 }, calls = [texts([100, 70], true)]
+  const got = yield* compared(arena, model, { chunk: 64, replicas: 2, split: 2, windows: [120, 300] }, calls), expected = yield* wholeText(model, calls, 120)
+  for (const row of [0, 1]) expect(farthest(got[0]![row]!, expected[row]!)).toBeLessThan(5e-5)
+}))))
+test("passes of the software device, likewise", () => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+  const { service } = yield* openSoftware()
+  yield* compared(yield* service.arena, long["a window"]!, { chunk: 16, windows: [48, 300] }, [texts([40, 9], true), texts([1, 1], false)])
+}))))
+test("a pass looks at the places that its texts take up, rounded up, whatever the cache could hold: counted", () => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+  const { heads, layers } = plain, chunk = 64
+  const counted = yield* Effect.forEach([600, 2048, 4096], (window) => Effect.gen(function*() {
+    const { arena, submitted } = watched(yield* plainDevice().arena), generator = yield* open(arena, long["grouped heads"]!, { batch: 2, chunk, window })
+    yield* generator.advance(texts([300, 17], true))
+    yield* generator.advance([{ row: 0, ids: [1], fresh: false }])
+    const scores = submitted.map(({ steps }) => steps.filter(({ kernel }) => kernel.endsWith("Softmax")).map(({ params: [rows, columns] }) => [rows, columns]))
+    return { scores, flops: submitted.map(({ flops }) => flops), scratch: submitted.map(({ placement }) => placement.slabs) }
+  }))
+  const of = (rows: number, columns: number) => Array.from({ length: layers }, () => [rows, columns]), rows = 2 * heads * chunk
+  // 64 tokens by themselves; 128, 192 and 256 held after the passes that follow; then 300; a token
+  expect(counted[2]!.scores).toEqual([of(rows, chunk), of(rows, 256), of(rows, 256), of(rows, 256), of(rows, 512), of(2 * heads, 512)])
+  expect(counted[1]).toEqual(counted[2])
+  expect(counted[0]).toEqual(counted[2])
+}))))
+test("extents: they cover what is held and waste at most 256 places or a quarter, and there are few of them", () => {
+  const capacity = 32_768, all = Array.from({ length: capacity }, (_, at) => ({ held: at + 1, extent: Generator.extentOf(at + 1, capacity) }))
+  expect(all.filter(({ extent, held }) => extent < held || extent > capacity || extent - held >= Math.max(256, held / 4 + 1))).toEqual([])
+  expect(new Set(all.map(({ extent }) => extent)).size).toBeLessThanOrEqual(8 + 4 * 4)
+})
 test("more tokens than fit, or a row that is none, is a defect that names it", () => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
   const arena = yield* plainDevice().arena, generator = yield* open(arena, plain, { batch: 1 })
   expect(() => Effect.runSync(generator.advance([{ row: 0, ids: text(1, window + 1), fresh: true }]))).toThrow(`would hold ${window + 1} tokens`)

@@ -8,10 +8,11 @@ import { Effect, type Scope } from "effect"
 import * as Decoder from "./Decoder.ts"
 import type { Arena, Failure } from "./Device.ts"
 import * as KeyValueCache from "./KeyValueCache.ts"
+import { affine } from "./kernels/affine.ts"
 import { gatherRows } from "./ops/gatherRows.ts"
 import { keep } from "./ops/keep.ts"
 import * as Recording from "./Recording.ts"
-import { expectShape, kept, type Tensor } from "./Tensor.ts"
+import { expectShape, kept, like, partsOf, type Tensor } from "./Tensor.ts"
 
 /** Tokens that a row takes on, at least one; `fresh` when the row begins anew with them. */
 export interface Advance { readonly row: number; readonly ids: ReadonlyArray<number>; readonly fresh: boolean }
@@ -37,9 +38,10 @@ export interface Options {
   readonly chunk?: number
 }
 
-/** Numbers that the scores of a pass may take: longer passes over long caches are cut into more of them. */
+/** Numbers that the scores of a pass may take: longer passes over longer texts are cut into more of them. */
 const scoresLength = 2 ** 25
-interface Pass { readonly tokens: number; readonly ids: Tensor; readonly positions: Tensor; readonly places: Tensor; readonly last: Tensor; readonly program: Recording.Program<Tensor> }
+interface Inputs { readonly ids: Tensor; readonly positions: Tensor; readonly places: Tensor; readonly last: Tensor }
+interface Pass extends Inputs { readonly tokens: number; readonly program: Recording.Program<Tensor> }
 
 const checked = (rows: ReadonlyArray<Advance>, lengths: ReadonlyArray<number>, window: number): void => {
   for (const [at, { fresh, ids, row }] of rows.entries()) {
@@ -50,26 +52,46 @@ const checked = (rows: ReadonlyArray<Advance>, lengths: ReadonlyArray<number>, w
 }
 const powerOfTwo = (least: number): number => 2 ** Math.ceil(Math.log2(least))
 
-/** A generator that keeps keys and values. Programs are recorded for passes of 1, 8, 16, … tokens when they are first needed. */
+/** Places that a pass attends to whose last token stands at place `held` − 1: rounded up, to multiples of 256 and above 2,048 of an eighth to a quarter of the length, so that few programs serve every length. */
+export const extentOf = (held: number, capacity: number): number => {
+  const step = Math.max(256, powerOfTwo(held + 1) / 8)
+  return Math.min(capacity, Math.ceil(held / step) * step)
+}
+
+/** A generator that keeps keys and values. Programs are recorded for passes of 1, 8, 16, … tokens, and those that go on from a text for its length rounded up, when they are first needed. */
 export const make = (arena: Arena, recorded: Recorded, options: Options): Effect.Effect<Generator, never, Scope.Scope> => Effect.gen(function*() {
   const { cache, chunk = 512, replicas = 1 } = options, { batch, capacity } = cache
-  const lengths = Array.from({ length: batch }, () => 0), passes = new Map<string, Pass>()
+  const lengths = Array.from({ length: batch }, () => 0), passes = new Map<string, Pass>(), inputs = new Map<number, Inputs>()
+  let logits: Tensor | undefined
   const longest = Math.min(chunk, capacity)
-  const passOf = (tokens: number, fresh: boolean): Pass => {
-    const key = `${tokens}${fresh ? " fresh" : ""}`, before = passes.get(key)
+  const inputsOf = (tokens: number): Inputs => {
+    const rows = batch * tokens, index = (length: number, label: string) => kept([length], { dtype: "u32", label: `generate.${label}` })
+    const made = inputs.get(tokens) ?? { ids: index(rows, "ids"), positions: index(rows, "positions"), places: index(rows, "places"), last: index(batch, "last") }
+    inputs.set(tokens, made)
+    return made
+  }
+  /** Every program's logits end in the same place: there are many programs. */
+  const laid = (x: Tensor): Tensor => {
+    logits ??= like(x, "generate.logits")
+    const into = partsOf(logits)
+    for (const [at, part] of partsOf(x).entries()) Recording.step(affine, { x: part, out: into[at]! }, { count: part.slot.length, scale: 1, shift: 0 })
+    return logits
+  }
+  /** A pass of so many tokens of each row; `extent` 0: the rows begin with it. */
+  const passOf = (tokens: number, extent: number): Pass => {
+    const key = `${tokens} ${extent}`, before = passes.get(key)
     if (before !== undefined) return before
-    const index = (length: number, label: string) => kept([length], { dtype: "u32", label: `generate.${label}` })
-    const rows = batch * tokens, ids = index(rows, "ids"), positions = index(rows, "positions"), places = index(rows, "places"), last = index(batch, "last")
+    const given = inputsOf(tokens), { ids, last, places, positions } = given
     const program = Recording.record(() => {
-      const states = recorded.states(ids, { cache, tokens, positions, places, fresh }) // [rows, hidden]
-      return keep(recorded.head(tokens === 1 ? states : gatherRows(states, last)), "generate.logits") // [batch, vocabulary]
+      const states = recorded.states(ids, { cache, tokens, positions, places, fresh: extent === 0, extent: extent === 0 ? undefined : extent }) // [rows, hidden]
+      return laid(recorded.head(tokens === 1 ? states : gatherRows(states, last))) // [batch, vocabulary]
     }, { replicas })
     expectShape("Generator.make", "logits", program.outputs, [batch, undefined])
-    const pass = { tokens, ids, positions, places, last, program }
+    const pass = { ...given, tokens, program }
     passes.set(key, pass)
     return pass
   }
-  yield* Effect.addFinalizer(() => Effect.ignore(arena.free([...KeyValueCache.tensors(cache), ...[...passes.values()].flatMap(({ ids, last, places, positions, program }) => [ids, last, places, positions, program.outputs])])))
+  yield* Effect.addFinalizer(() => Effect.ignore(arena.free([...KeyValueCache.tensors(cache), ...[...inputs.values()].flatMap(({ ids, last, places, positions }) => [ids, last, places, positions]), ...logits === undefined ? [] : [logits]])))
   /** One pass: the next tokens of some rows, at most `tokens` of each; the logits after them. */
   const run = Effect.fn("Generator.pass")(function*(pass: Pass, rows: ReadonlyArray<{ readonly row: number; readonly ids: ReadonlyArray<number> }>, answers: Map<number, Float32Array>) {
     const { tokens } = pass, length = batch * tokens
@@ -94,13 +116,15 @@ export const make = (arena: Arena, recorded: Recorded, options: Options): Effect
     let rest: ReadonlyArray<{ readonly row: number; readonly ids: ReadonlyArray<number> }> = rows.filter((one) => !one.fresh)
     if (fresh.length > 0) {
       const tokens = Math.min(longest, Math.max(8, powerOfTwo(Math.max(...fresh.map(({ ids }) => ids.length)))))
-      yield* run(passOf(tokens, true), fresh.map(({ ids, row }) => ({ row, ids: ids.slice(0, tokens) })), answers)
+      yield* run(passOf(tokens, 0), fresh.map(({ ids, row }) => ({ row, ids: ids.slice(0, tokens) })), answers)
       rest = [...rest, ...fresh.filter(({ ids }) => ids.length > tokens).map(({ ids, row }) => ({ row, ids: ids.slice(tokens) }))]
     }
     while (rest.length > 0) {
       const most = Math.max(...rest.map(({ ids }) => ids.length))
-      const tokens = most === 1 ? 1 : Math.min(longest, Math.max(8, powerOfTwo(most)), Math.max(8, powerOfTwo(scoresLength / (batch * capacity * 16))))
-      yield* run(passOf(tokens, false), rest.map(({ ids, row }) => ({ row, ids: ids.slice(0, tokens) })), answers)
+      const extent = (tokens: number) => extentOf(Math.max(...rest.map(({ ids, row }) => lengths[row]! + Math.min(ids.length, tokens))), capacity)
+      let tokens = most === 1 ? 1 : Math.min(longest, Math.max(8, powerOfTwo(most)))
+      while (tokens > 8 && batch * tokens * extent(tokens) * 16 > scoresLength) tokens = Math.max(8, tokens >> 1)
+      yield* run(passOf(tokens, extent(tokens)), rest.map(({ ids, row }) => ({ row, ids: ids.slice(0, tokens) })), answers)
       rest = rest.filter(({ ids }) => ids.length > tokens).map(({ ids, row }) => ({ row, ids: ids.slice(tokens) }))
     }
     return rows.map(({ row }) => answers.get(row)!)

@@ -27,6 +27,8 @@ export interface Chunk {
   readonly places: Tensor
   /** Every sequence that has tokens in this call begins with it, its tokens first. */
   readonly fresh: boolean
+  /** Places of each sequence that tokens of this call may see: every one of `places` is below. All of the cache's when left out. */
+  readonly extent?: number | undefined
 }
 
 /** The place of a row without a token. */

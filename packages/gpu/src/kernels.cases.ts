@@ -181,18 +181,29 @@ for (const [heads, queries, columns, offset, window] of [[1, 1, 1, 0, 0], [2, 9,
 
 // caches: places that are left out, the first, the last, windows, grouped heads --------------------------------------------------------------
 const nowhere = 0xffffffff
-for (const { batch, capacity, headSize, heads, keyValueHeads, name, places, window } of [
+for (const { batch, capacity, columns = capacity, headSize, heads, keyValueHeads, name, places, window } of [
   { name: "one token of one sequence", batch: 1, capacity: 5, heads: 1, keyValueHeads: 1, headSize: 4, window: 0, places: [3] },
   { name: "grouped heads, one sequence without a token", batch: 3, capacity: 70, heads: 6, keyValueHeads: 2, headSize: 18, window: 0, places: [69, nowhere, 0] },
   { name: "several tokens and a window", batch: 2, capacity: 21, heads: 4, keyValueHeads: 4, headSize: 7, window: 5, places: [0, 1, 2, nowhere, 9, 10, 11, 20] },
-  { name: "a window of one", batch: 1, capacity: 9, heads: 2, keyValueHeads: 1, headSize: 33, window: 1, places: [0, 8] }
-]) {
-  const rows = places.length, tokens = rows / batch, width = keyValueHeads * headSize, sizes = { tokens, heads, keyValueHeads, headSize, capacity, window }
+  { name: "a window of one", batch: 1, capacity: 9, heads: 2, keyValueHeads: 1, headSize: 33, window: 1, places: [0, 8] },
+  { name: "a part of the cache", batch: 2, capacity: 40, columns: 13, heads: 4, keyValueHeads: 2, headSize: 12, window: 0, places: [9, 10, 11, 12, 3, 4, nowhere, nowhere] },
+  { name: "a part of the cache, and a window", batch: 3, capacity: 90, columns: 70, heads: 2, keyValueHeads: 2, headSize: 5, window: 6, places: [64, 65, 66, 0, 1, nowhere, nowhere, nowhere, nowhere] }
+] as ReadonlyArray<{ readonly name: string; readonly batch: number; readonly capacity: number; readonly columns?: number; readonly heads: number; readonly keyValueHeads: number; readonly headSize: number; readonly window: number; readonly places: ReadonlyArray<number> }>) {
+  const rows = places.length, tokens = rows / batch, width = keyValueHeads * headSize, sizes = { tokens, heads, keyValueHeads, headSize, capacity, columns, window }
   const stored = () => normal(batch * capacity * width)
   add("cacheRows", name, { x: normal(rows * width), places: Uint32Array.from(places), cache: stored() }, { count: rows * width, columns: width, tokens, capacity })
-  add("cachedScores", name, { q: normal(rows * heads * headSize), keys: stored(), places: Uint32Array.from(places), out: real(rows * heads * capacity) }, { count: rows * heads * capacity, ...sizes, scale: 0.3 }, { tolerance: 1e-5 })
-  add("cachedSoftmax", name, { x: normal(rows * heads * capacity, 3), places: Uint32Array.from(places), out: real(rows * heads * capacity) }, { rows: rows * heads, columns: capacity, heads, window })
-  add("cachedMix", name, { weights: normal(rows * heads * capacity), values: stored(), places: Uint32Array.from(places), out: real(rows * heads * headSize) }, { count: rows * heads * headSize, ...sizes }, { tolerance: 1e-5 })
+  add("cachedScores", name, { q: normal(rows * heads * headSize), keys: stored(), places: Uint32Array.from(places), out: real(rows * heads * columns) }, { count: rows * heads * columns, ...sizes, scale: 0.3 }, { tolerance: 1e-5 })
+  add("cachedSoftmax", name, { x: normal(rows * heads * columns, 3), places: Uint32Array.from(places), out: real(rows * heads * columns) }, { rows: rows * heads, columns, heads, window })
+  add("cachedMix", name, { weights: normal(rows * heads * columns), values: stored(), places: Uint32Array.from(places), out: real(rows * heads * headSize) }, { count: rows * heads * headSize, ...sizes }, { tolerance: 1e-5 })
+  // laid out by head: places go up by one; what the cache holds past the last of them, NaN here, is left out
+  const first = (entry: number) => places[entry * tokens]!, held = Array.from({ length: batch }, (_, entry) => places.slice(entry * tokens, (entry + 1) * tokens).filter((place, at) => place !== nowhere && place === first(entry) + at).length)
+  const consecutive = Uint32Array.from(places, (_, row) => row % tokens < held[Math.floor(row / tokens)]! ? first(Math.floor(row / tokens)) + row % tokens : nowhere)
+  const seen = window === 0 ? columns : Math.min(columns, window - 1 + tokens)
+  const ends = held.map((count, entry) => count > 0 ? first(entry) + count : 0)
+  const cache = stored().map((value, at) => Math.floor(at / width) % capacity < ends[Math.floor(at / capacity / width)]! ? value : NaN)
+  add("cachedHeads", name, { cache, places: consecutive, out: real(batch * seen * width) }, { count: batch * seen * width, tokens, heads: keyValueHeads, headSize, capacity, columns: seen, window })
+  for (const [order, between] of [["by sequence", heads], ["by head", 1]] as const)
+    add("placedSoftmax", `${name}, ${order}`, { x: normal(rows * heads * seen, 3), places: consecutive, out: real(rows * heads * seen) }, { rows: rows * heads, columns: seen, batch, tokens, heads: between, window, scale: 0.375 })
   for (const mean of [0, 1]) add("cachedPool", `${name}, mean ${mean}`, { x: normal(rows * width), places: Uint32Array.from(places), state: positive(2 * batch * width), out: real(rows * width) }, { count: batch * width, tokens, columns: width, decay: 0.75, mean }, { tolerance: 1e-5 })
 }
 

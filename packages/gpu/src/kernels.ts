@@ -58,9 +58,11 @@ import { scatterColumns } from "./kernels/scatterColumns.ts"
 import { prefixPool } from "./kernels/prefixPool.ts"
 import { prefixPoolGradient } from "./kernels/prefixPoolGradient.ts"
 import { cacheRows } from "./kernels/cacheRows.ts"
+import { cachedHeads } from "./kernels/cachedHeads.ts"
 import { cachedScores } from "./kernels/cachedScores.ts"
 import { cachedSoftmax } from "./kernels/cachedSoftmax.ts"
 import { cachedMix } from "./kernels/cachedMix.ts"
+import { placedSoftmax } from "./kernels/placedSoftmax.ts"
 import { cachedPool } from "./kernels/cachedPool.ts"
 import { ngramBuckets } from "./kernels/ngramBuckets.ts"
 import { cachedNgramBuckets } from "./kernels/cachedNgramBuckets.ts"
@@ -126,9 +128,11 @@ export const kernels: ReadonlyMap<string, Kernel.Any> = new Map<string, Kernel.A
   prefixPool,
   prefixPoolGradient,
   cacheRows,
+  cachedHeads,
   cachedScores,
   cachedSoftmax,
   cachedMix,
+  placedSoftmax,
   cachedPool,
   ngramBuckets,
   cachedNgramBuckets,

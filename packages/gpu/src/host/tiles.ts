@@ -36,6 +36,10 @@ export const sliced = ({ kernel, params }: Step, entries: number): Sliced | unde
     const packed = (strideA === 0 || strideA === rows * inner) && (strideB === 0 || strideB === columns * inner)
     return batch === entries && packed ? { strides: [strideA, strideB, rows * columns], params: (count) => [count, ...params.slice(1)] } : undefined
   }
+  if (kernel === "placedSoftmax") { // the rows of one sequence: every stack's begin at its first token
+    const [all, columns, batch, tokens] = params as readonly [number, number, number, number], rows = all / entries
+    return batch === 1 && rows % tokens === 0 ? { strides: [rows * columns, 0, rows * columns], params: (count) => [count * rows, ...params.slice(1)] } : undefined
+  }
   if (!rowKernels.has(kernel)) return undefined
   const rows = params[0]! / entries, columns = params[1]!
   if (!Number.isInteger(rows) || kernel === "causalSoftmax" && rows % params[2]! !== 0) return undefined

@@ -3,11 +3,11 @@
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) workgroups: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
   let i = flatWorkgroup(workgroup, workgroups) * 64u + lane;
   if (i >= p.count) { return; }
-  let key = i % p.capacity;
-  let head = i / p.capacity;
+  let key = i % p.columns;
+  let head = i / p.columns;
   let row = head / p.heads;
   let place = places[row];
-  if (place >= p.capacity || key > place || (p.window != 0u && key + p.window <= place)) {
+  if (place >= p.columns || key > place || (p.window != 0u && key + p.window <= place)) {
     out[i] = 0.0;
     return;
   }

@@ -1,4 +1,4 @@
-/** Softmax of scores against a cache: row r, of head r mod heads, stands at places[floor(r / heads)] and sees what cachedScores says; the rest of out is zero. Rows = rows of the batch · heads; columns = capacity. */
+/** Softmax of scores against a cache: row r, of head r mod heads, stands at places[floor(r / heads)] and sees what cachedScores says; the rest of out is zero. Rows = rows of the batch · heads; columns as there. */
 import { make, perRow, reads, readsIndex, writes } from "../Kernel.ts"
 
 export const cachedSoftmax = make("cachedSoftmax", {

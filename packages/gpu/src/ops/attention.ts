@@ -22,27 +22,33 @@ export interface AttentionOptions {
   readonly scale?: number | undefined; readonly softCap?: number | undefined; readonly sinks?: Tensor | undefined; readonly valueSize?: number | undefined
 }
 
+/** What stands in place of causalSoftmax where the keys are not those of the queries' tokens: scores [stacks, queries, keys], their scale → weights. */
+export type Weighing = (scores: Tensor, scale: number) => Tensor
+
 export const attention = (q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor => {
   const { batch, headSize, heads, keyValueHeads, tokens, valueSize = headSize } = options
   if (heads % keyValueHeads !== 0) throw new Error(`attention: heads (${heads}) must be a multiple of keyValueHeads (${keyValueHeads})`)
-  expectShape("attention", "q", q, [batch * tokens, heads * headSize])
   expectShape("attention", "k", k, [batch * tokens, keyValueHeads * headSize])
   expectShape("attention", "v", v, [batch * tokens, keyValueHeads * valueSize])
-  const byHead = (x: Tensor, count: number, size = headSize) => permute(view(x, [batch, tokens, count, size])) // [batch, count, tokens, size]
-  const stacks = batch * keyValueHeads, queries = heads / keyValueHeads * tokens
-  const query = view(byHead(q, heads), [stacks, queries, headSize])
-  const key = view(byHead(k, keyValueHeads), [stacks, tokens, headSize])
-  const value = view(byHead(v, keyValueHeads, valueSize), [stacks, tokens, valueSize])
-  return view(permute(view(mixStacks(query, key, value, options), [batch, heads, tokens, valueSize])), [batch * tokens, heads * valueSize])
+  const stacked = (x: Tensor, size: number) => view(permute(view(x, [batch, tokens, keyValueHeads, size])), [batch * keyValueHeads, tokens, size])
+  return mixHeads(q, stacked(k, headSize), stacked(v, valueSize), options)
 }
 
-/** Each stack's queries, some heads' one after another, mix its values. Shapes: query [stacks, heads of a stack · tokens, headSize], key [stacks, tokens, headSize], value [stacks, tokens, valueSize] → [all queries, valueSize]. */
-export const mixStacks = (query: Tensor, key: Tensor, value: Tensor, { headSize, scale = 1 / Math.sqrt(headSize), sinks, softCap, tokens, window }: Pick<AttentionOptions, "headSize" | "scale" | "sinks" | "softCap" | "tokens" | "window">): Tensor => {
-  const [stacks, queries] = query.shape as readonly [number, number], rows = stacks * queries
-  const products = matmul(query, key, { transposeB: true }) // [stacks, queries, tokens]
+/** Queries by token, keys and values by head. Shapes: q [batch · tokens, heads · headSize], key [batch · keyValueHeads, keys, headSize], value [batch · keyValueHeads, keys, valueSize] → [batch · tokens, heads · valueSize]. */
+export const mixHeads = (q: Tensor, key: Tensor, value: Tensor, options: AttentionOptions, weigh?: Weighing): Tensor => {
+  const { batch, headSize, heads, keyValueHeads, tokens, valueSize = headSize } = options
+  expectShape("attention", "q", q, [batch * tokens, heads * headSize])
+  const query = view(permute(view(q, [batch, tokens, heads, headSize])), [batch * keyValueHeads, heads / keyValueHeads * tokens, headSize])
+  return view(permute(view(mixStacks(query, key, value, options, weigh), [batch, heads, tokens, valueSize])), [batch * tokens, heads * valueSize])
+}
+
+/** Each stack's queries, some heads' one after another, mix its values. Shapes: query [stacks, heads of a stack · tokens, headSize], key [stacks, keys, headSize], value [stacks, keys, valueSize] → [all queries, valueSize]. */
+export const mixStacks = (query: Tensor, key: Tensor, value: Tensor, { headSize, scale = 1 / Math.sqrt(headSize), sinks, softCap, tokens, window }: Pick<AttentionOptions, "headSize" | "scale" | "sinks" | "softCap" | "tokens" | "window">, weigh?: Weighing): Tensor => {
+  const [stacks, queries] = query.shape as readonly [number, number], rows = stacks * queries, keys = key.shape[1]!
+  const products = matmul(query, key, { transposeB: true }) // [stacks, queries, keys]
   const [scores, times] = softCap === undefined ? [products, scale] : [map(affine(products, { scale: scale / softCap }), "tanh"), softCap]
-  const weights = causalSoftmax(scores, { queries: tokens, scale: times, window }) // [stacks, queries, tokens]
+  const weights = weigh?.(scores, times) ?? causalSoftmax(scores, { queries: tokens, scale: times, window }) // [stacks, queries, keys]
   const mixed = view(matmul(weights, value), [rows, value.shape[2]!])
   if (sinks === undefined) return mixed
-  return scaleRows(mixed, sinkShare(view(scores, [rows, tokens]), stopGradient(view(weights, [rows, tokens])), sinks, { scale: times, repeat: tokens }))
+  return scaleRows(mixed, sinkShare(view(scores, [rows, keys]), stopGradient(view(weights, [rows, keys])), sinks, { scale: times, repeat: tokens }))
 }

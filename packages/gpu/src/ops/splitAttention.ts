@@ -7,7 +7,7 @@
  */
 import * as Recording from "../Recording.ts"
 import { expectShape, type Tensor } from "../Tensor.ts"
-import { type AttentionOptions, mixStacks } from "./attention.ts"
+import { type AttentionOptions, mixStacks, type Weighing } from "./attention.ts"
 import { gatherRows } from "./gatherRows.ts"
 import { permute } from "./permute.ts"
 import { sliceColumns } from "./sliceColumns.ts"
@@ -23,14 +23,20 @@ export const divideHeads = ({ heads, keyValueHeads, replicas }: { readonly heads
 }
 
 export const splitAttention = (q: Tensor, k: Tensor, v: Tensor, own: OwnHeads, options: Omit<AttentionOptions, "sinks">): Tensor => {
-  const { batch, headSize, heads, keyValueHeads, tokens, valueSize = headSize } = options, rows = batch * tokens, [each] = own.heads.shape as readonly [number]
-  expectShape("splitAttention", "q", q, [rows, heads * headSize])
+  const { batch, headSize, keyValueHeads, tokens, valueSize = headSize } = options, rows = batch * tokens, [each] = own.heads.shape as readonly [number]
   expectShape("splitAttention", "k", k, [rows, keyValueHeads * headSize])
   expectShape("splitAttention", "v", v, [rows, keyValueHeads * valueSize])
   expectShape("splitAttention", "groups", own.groups, [each], "u32")
-  const ofHeads = (x: Tensor, count: number, size: number, ids: Tensor) =>
-    view(gatherRows(view(permute(view(x, [1, rows, count, size])), [count, rows * size]), ids), [each * batch, tokens, size]) // [each · batch, tokens, size]
-  const mixed = mixStacks(ofHeads(q, heads, headSize, own.heads), ofHeads(k, keyValueHeads, headSize, own.groups), ofHeads(v, keyValueHeads, valueSize, own.groups), options) // [each · batch · tokens, valueSize]
+  const ofGroups = (x: Tensor, size: number) => view(gatherRows(view(permute(view(x, [1, rows, keyValueHeads, size])), [keyValueHeads, rows * size]), own.groups), [each * batch, tokens, size])
+  return mixOwnHeads(q, ofGroups(k, headSize), ofGroups(v, valueSize), own, options)
+}
+
+/** Queries by token, keys and values of this replica's heads. Shapes: q [batch · tokens, heads · headSize], key [each · batch, keys, headSize], value [each · batch, keys, valueSize] → [batch · tokens, heads · valueSize]. */
+export const mixOwnHeads = (q: Tensor, key: Tensor, value: Tensor, own: OwnHeads, options: Omit<AttentionOptions, "sinks">, weigh?: Weighing): Tensor => {
+  const { batch, headSize, heads, tokens, valueSize = headSize } = options, rows = batch * tokens, [each] = own.heads.shape as readonly [number]
+  expectShape("splitAttention", "q", q, [rows, heads * headSize])
+  const query = view(gatherRows(view(permute(view(q, [1, rows, heads, headSize])), [heads, rows * headSize]), own.heads), [each * batch, tokens, headSize])
+  const mixed = mixStacks(query, key, value, options, weigh) // [each · batch · tokens, valueSize]
   const columns = view(permute(view(mixed, [1, each, rows, valueSize])), [rows, each * valueSize])
   const joined = Recording.joinReplicas(columns), width = heads * valueSize // [rows, replicas · each · valueSize]
   return joined.shape[1] === width ? joined : sliceColumns(joined, 0, width)

@@ -16,7 +16,7 @@ const products: ReadonlySet<string> = new Set([
 ])
 /** Kernels whose workgroup is a row of rows.wgsl. */
 const rows: ReadonlySet<string> = new Set([
-  "cachedSoftmax", "causalSoftmax", "clipFactor", "combineWeightGradient", "crossEntropy", "dotRows", "rmsNorm", "rmsNormGradient", "sinkShare", "softmax", "softmaxGradient", "sumColumns"
+  "cachedSoftmax", "causalSoftmax", "clipFactor", "combineWeightGradient", "crossEntropy", "dotRows", "placedSoftmax", "rmsNorm", "rmsNormGradient", "sinkShare", "softmax", "softmaxGradient", "sumColumns"
 ])
 const rowsOfQuads = 16
 /** Whether a kernel widens a stored tensor, its binding `weight`. */

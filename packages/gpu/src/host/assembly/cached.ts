@@ -7,8 +7,8 @@ const leftOut: u32 = 0xffffffff
 /** One past the last key that a row at this place sees, and the first. */
 // @ts-ignore: decorator
 @inline
-function endOf(place: u32, capacity: u32): u32 {
-  return place < capacity ? place + 1 : 0
+function endOf(place: u32, columns: u32): u32 {
+  return place < columns ? place + 1 : 0
 }
 // @ts-ignore: decorator
 @inline
@@ -24,15 +24,15 @@ export function cacheRows(x: usize, places: usize, cache: usize, count: u32, col
   }
 }
 
-export function cachedScores(q: usize, keys: usize, places: usize, out: usize, count: u32, tokens: u32, heads: u32, keyValueHeads: u32, headSize: u32, capacity: u32, window: u32, scale: f32): void {
-  const rows = count / (heads * capacity), group = heads / keyValueHeads, width = (keyValueHeads * headSize) << 2
+export function cachedScores(q: usize, keys: usize, places: usize, out: usize, count: u32, tokens: u32, heads: u32, keyValueHeads: u32, headSize: u32, capacity: u32, columns: u32, window: u32, scale: f32): void {
+  const rows = count / (heads * columns), group = heads / keyValueHeads, width = (keyValueHeads * headSize) << 2
   for (let row: u32 = 0; row < rows; row++) {
-    const end = endOf(load<u32>(places + (row << 2)), capacity), begin = beginOf(end, window), own = keys + (row / tokens * capacity) * width
+    const end = endOf(load<u32>(places + (row << 2)), columns), begin = beginOf(end, window), own = keys + (row / tokens * capacity) * width
     for (let head: u32 = 0; head < heads; head++) {
-      const x = q + (((row * heads + head) * headSize) << 2), y = own + ((head / group * headSize) << 2), to = out + (((row * heads + head) * capacity) << 2)
+      const x = q + (((row * heads + head) * headSize) << 2), y = own + ((head / group * headSize) << 2), to = out + (((row * heads + head) * columns) << 2)
       fillRow(to, 0, begin)
       for (let key = begin; key < end; key++) store<f32>(to + (key << 2), scale * dotRow(x, y + key * width, headSize))
-      fillRow(to + (end << 2), 0, capacity - end)
+      fillRow(to + (end << 2), 0, columns - end)
     }
   }
 }
@@ -47,12 +47,48 @@ export function cachedSoftmax(x: usize, places: usize, out: usize, rows: u32, co
   }
 }
 
-export function cachedMix(weights: usize, values: usize, places: usize, out: usize, count: u32, tokens: u32, heads: u32, keyValueHeads: u32, headSize: u32, capacity: u32, window: u32): void {
+export function cachedHeads(cache: usize, places: usize, out: usize, count: u32, tokens: u32, heads: u32, headSize: u32, capacity: u32, columns: u32, window: u32): void {
+  const batch = count / (heads * columns * headSize), width = (heads * headSize) << 2
+  for (let entry: u32 = 0; entry < batch; entry++) {
+    const first = load<u32>(places + ((entry * tokens) << 2))
+    let held: u32 = 0, shift: u32 = 0 // keys that the entry holds, and its first column's
+    if (first < capacity) {
+      held = first
+      while (held < min(capacity, first + tokens) && load<u32>(places + ((entry * tokens + held - first) << 2)) == held) held++
+      if (window != 0 && first + 1 > window) shift = first + 1 - window
+    }
+    const filled = min(columns, held - min(held, shift))
+    for (let head: u32 = 0; head < heads; head++) {
+      const to = out + (((entry * heads + head) * columns * headSize) << 2)
+      let from = cache + (entry * capacity + shift) * width + ((head * headSize) << 2)
+      for (let c: u32 = 0; c < filled; c++, from += width) copyRow(from, to + ((c * headSize) << 2), headSize)
+      fillRow(to + ((filled * headSize) << 2), 0, (columns - filled) * headSize)
+    }
+  }
+}
+
+export function placedSoftmax(x: usize, places: usize, out: usize, rows: u32, columns: u32, batch: u32, tokens: u32, heads: u32, window: u32, scale: f32): void {
+  const s = f32x4.splat(scale)
+  for (let row: u32 = 0; row < rows; row++) {
+    const entry = places + ((row / (tokens * heads) % batch * tokens) << 2), place = load<u32>(entry + ((row % tokens) << 2)), at = (row * columns) << 2
+    let end: u32 = 0
+    if (place != leftOut) {
+      const first = load<u32>(entry), shift: u32 = window != 0 && first + 1 > window ? first + 1 - window : 0
+      end = min(columns, place + 1 - shift)
+    }
+    const begin = beginOf(end, window)
+    if (end > begin) softmaxRow(x + at + (begin << 2), out + at + (begin << 2), end - begin, s)
+    fillRow(out + at, 0, begin)
+    fillRow(out + at + (end << 2), 0, columns - end)
+  }
+}
+
+export function cachedMix(weights: usize, values: usize, places: usize, out: usize, count: u32, tokens: u32, heads: u32, keyValueHeads: u32, headSize: u32, capacity: u32, columns: u32, window: u32): void {
   const rows = count / (heads * headSize), group = heads / keyValueHeads, width = (keyValueHeads * headSize) << 2, vectors = headSize & ~3
   for (let row: u32 = 0; row < rows; row++) {
-    const end = endOf(load<u32>(places + (row << 2)), capacity), begin = beginOf(end, window), own = values + (row / tokens * capacity) * width
+    const end = endOf(load<u32>(places + (row << 2)), columns), begin = beginOf(end, window), own = values + (row / tokens * capacity) * width
     for (let head: u32 = 0; head < heads; head++) {
-      const w = weights + (((row * heads + head) * capacity) << 2), y = own + ((head / group * headSize) << 2), to = out + (((row * heads + head) * headSize) << 2)
+      const w = weights + (((row * heads + head) * columns) << 2), y = own + ((head / group * headSize) << 2), to = out + (((row * heads + head) * headSize) << 2)
       let d: u32 = 0
       for (; d + 16 <= vectors; d += 16) {
         let a = f32x4.splat(0), b = a, c = a, e = a
