@@ -188,7 +188,7 @@ const requireForm = <F extends Form>(folder: string, form: F, checkpoint: Any): 
   Effect.as(hubCheckpoint.requireForm("Checkpoint", folder, form, checkpoint.header), checkpoint as Checkpoint<F>)
 
 // ---------------------------------------------------------------- writing
-/** dtype: of every tensor; left out, each keeps its own (8-bit floats in our own layout; in a family's they become BF16, which holds them exactly). family: the layout; left out, the first that can express the model; families: the table of known ones. Units: shardBytes, bytes per file (5e9). */
+/** dtype: of every tensor but routers' corrections, which stay in F32 where they are, as transformers keeps them: they move by thousandths; left out, each keeps its own (8-bit floats in our own layout; in a family's they become BF16, which holds them exactly). family: the layout; left out, the first that can express the model; families: the table of known ones. Units: shardBytes, bytes per file (5e9). */
 export interface WriteOptions {
   readonly dtype?: Dtype.Wide
   readonly family?: string
@@ -205,6 +205,7 @@ const writeInto = (checkpoint: Any, folder: string, { dtype, families = Family.f
     const canonical = new Map<string, string>(), packs = family === undefined ? new Map<string, Pack>() : packsOf(family, model)
     const dtypeOf = (name: string) => {
       const stored = weights.infos.get(name)!.dtype
+      if (stored === "F32" && name.endsWith(".router.correction")) return stored
       return dtype ?? (Dtype.isEight(stored) ? family === undefined ? stored : "BF16" as const : Dtype.isFloat(stored) ? stored : "F32" as const)
     }
     const planned = Model.tensors(model).filter(({ name }) => family === undefined || Family.packedIn(family, name) === undefined).map(({ name, shape }) => {

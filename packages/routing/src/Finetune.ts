@@ -28,8 +28,8 @@ interface Wanted { readonly select: LanguageModel.Selector | ReadonlyArray<Langu
 
 /** What stands against moving the corrections of this router, if anything does. */
 const uncorrected = (router: Router.Router, experts: number, balance: ReadonlyArray<Balance.Balance>): Training.TrainingError | undefined => {
-  const asked = balance.filter((each) => !Balance.isLoss(each)).length, { first, top } = Router.kept(router.select, experts)
-  return asked === 0 ? undefined : asked > 1 ? refuse("balance", "lossFree stands there twice", "give it once, with one rate")
+  const { first, top } = Router.kept(router.select, experts)
+  return balance.every(Balance.isLoss) ? undefined
     : router.correction !== true ? refuse("balance", "lossFree moves a router's correction, and this router has none", "upcycle with Router.corrected(router), which is born with one, or balance by Balance.switchLoss")
       : top === 0 || first.length + top === experts ? refuse("balance", "the same experts are visited whatever the router's correction", "leave lossFree out, or let the router choose fewer of its experts") : undefined
 }
@@ -42,6 +42,8 @@ const prepare = (model: Model.Model, options: Training.Options, { adapter, aims,
   if (names.length === 0) return yield* refuse("trainable", `${JSON.stringify(select)} selects no tensor of this ${form.kind} model`, `choose among "all", "feedForward"${form.kind === "mixture" ? `, "routers", "experts"` : ""}`)
   const aimed = aims.balance.some(Balance.isLoss) || aims.supervise !== undefined
   if (form.kind === "dense" && (aimed || aims.balance.length > 0)) return yield* refuse(aims.supervise === undefined ? "balance" : "supervise", "a dense model has no router", "leave it out, or train a mixture")
+  const balances = aims.balance.map(Balance.name), twice = balances.find((each, at) => balances.indexOf(each) < at)
+  if (twice !== undefined) return yield* refuse("balance", `${twice} stands there twice`, "give it once, with one weight or rate")
   const error = form.kind === "dense" || self.router === undefined ? undefined : uncorrected(self.router, form.experts, aims.balance)
   if (error !== undefined) return yield* error
   const routers = names.some((name) => name.includes(".router."))
