@@ -30,7 +30,7 @@ const given = (options: Options) => {
   const text = options.small ? { maximumBytes: 200_000 } : {}
   return {
     seed: Checkpoint.load({ at: file(options.seed ?? here("../models/seed")) }),
-    texts: Pipeline.each(textFiles(options.texts ?? "runs/texts"), (path, domain) => Corpus.load({ at: file(path), domain, ...text }))
+    texts: Pipeline.each(textFiles(options.texts ?? "runs/texts"), (path, domain) => Corpus.load({ at: file(path), domain, ...domain === "law" ? { minimumAscii: 0.975 } : {}, ...text }))
   }
 }
 type Given = ReturnType<typeof given>

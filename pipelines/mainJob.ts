@@ -12,7 +12,7 @@ export type Variant = "lowRank" | "full"
 
 /** Steps of 8 sequences of 256 bytes each: experts 4 · 60, a router (or the router and its experts) 32, the control as many as all of these together. */
 export const sizes = {
-  full: { expert: 60, router: 32, control: 272, shape: { batch: 8, tokens: 256 }, fitted: 4_096, documentBytes: 1_024, choose: 49_152, report: 65_536, switch: 16_384 },
+  full: { expert: 60, router: 32, control: 272, shape: { batch: 8, tokens: 256 }, fitted: 4_096, documentBytes: 4_096, choose: 49_152, report: 98_304, switch: 16_384 },
   small: { expert: 2, router: 2, control: 10, shape: { batch: 2, tokens: 32 }, fitted: 256, documentBytes: 64, choose: 256, report: 256, switch: 128 }
 } as const
 type Amounts<A> = { readonly [K in keyof A]: A[K] extends number ? number : Amounts<A[K]> }

@@ -81,6 +81,18 @@ describe("Corpus.make", () => {
     expect(other.documents.every(({ id, split }) => side.get(id) === split)).toBe(false)
   })
 
+  test("minimumAscii leaves documents in other scripts out of each split and moves none to another", async () => {
+    const given = documents(100).map((document, index) => index % 4 === 0 ? { ...document, text: `${document.text} ${"é".repeat(document.text.length)}` } : document) // two bytes each: a third of theirs is ASCII
+    const whole = await run(Corpus.make(given, { domain: "a" })), ascii = await run(Corpus.make(given, { domain: "a", minimumAscii: 0.9 }))
+    expect(ascii.documents).toEqual(whole.documents.filter(({ text }) => !text.includes("é")))
+    expect(ascii.documents).toHaveLength(75)
+    expect(ascii.header.documents).toBe(75)
+    expect(ascii.header.bytes).toBe(ascii.documents.reduce((sum, { text }) => sum + Buffer.byteLength(text), 0))
+    expect((await run(Corpus.make(given, { domain: "a", minimumAscii: 0.3 }))).documents).toEqual(whole.documents)
+    const none = await run(Effect.flip(Corpus.make(given.map((document) => ({ ...document, text: "é".repeat(99) + document.id })), { domain: "a", clusters: false, allowOverlap: true, minimumAscii: 0.9 })))
+    expect(none.message).toMatch(/none of the \d+ documents of train has 90.0 % of its bytes in ASCII.*Lower minimumAscii/s)
+  })
+
   test("empty, blank and indivisible corpora are typed errors", async () => {
     expect((await failure(Corpus.make([], { domain: "a" }))).reason).toBe("empty")
     expect((await failure(Corpus.make([{ id: "1", text: " \n" }], { domain: "a" }))).message).toMatch(/none of 1 documents has any text/)

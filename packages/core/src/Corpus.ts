@@ -5,8 +5,8 @@
  * praised for its memory. So documents that share more than 5 % of their 12-word shingles form clusters, whole clusters go to one side, and
  * what overlap remains between held-out and train text is measured, kept in the header, and refused above 1 % unless allowed.
  *
- * The split depends on the text and the `seed` option alone, not on a pipeline's seed and not on `maximumBytes`: what one run held out, no
- * other run trained on.
+ * The split depends on the text and the `seed` option alone, not on a pipeline's seed and not on `minimumAscii` or `maximumBytes`: what one
+ * run held out, no other run trained on.
  */
 import { Effect, Schema } from "effect"
 import { stat } from "node:fs/promises"
@@ -61,6 +61,8 @@ export interface MakeOptions {
   readonly shares?: Readonly<Record<Split, number>>
   /** Of the split. Default 0. */
   readonly seed?: number
+  /** Keep the documents of which at least this part of the bytes is ASCII: text in other scripts, or in other languages than English, falls out. Chosen after the split. */
+  readonly minimumAscii?: number
   /** Keep about this much text, in the proportions of `shares`, chosen after the split. */
   readonly maximumBytes?: number
   /** Accept an overlap above 1 %. */
@@ -69,7 +71,7 @@ export interface MakeOptions {
 
 /** A corpus of these documents, split; the documents stand in a seeded random order, so that any beginning of a split is a sample of it. Fails: `CorpusError`. */
 export const make = (given: ReadonlyArray<{ readonly id: string; readonly text: string }>, options: MakeOptions): Effect.Effect<Corpus, CorpusError> => Effect.gen(function*() {
-  const { domain, share = 0.05, shares = { train: 0.8, choose: 0.1, report: 0.1 }, seed = 0, maximumBytes } = options
+  const { domain, share = 0.05, shares = { train: 0.8, choose: 0.1, report: 0.1 }, seed = 0, minimumAscii = 0, maximumBytes } = options
   const fail = (reason: CorpusError["reason"], problem: string, remedy: string) => new CorpusError({ reason, domain, problem, remedy })
   const documents = given.filter(({ text }) => text.trim() !== "")
   if (documents.length === 0) return yield* fail("empty", `none of ${given.length} documents has any text`, "Give files with text")
@@ -97,9 +99,11 @@ export const make = (given: ReadonlyArray<{ readonly id: string; readonly text: 
       "Split by clusters, lower `share`, or set allowOverlap to accept it")
   }
   const kept = splits.flatMap((name) => {
-    const mine = Array.from(order).filter((index) => split[index] === name).map((index): Document => ({ ...documents[index]!, split: name }))
+    const mine = Array.from(order).filter((index) => split[index] === name && asciiOf(documents[index]!.text) >= minimumAscii).map((index): Document => ({ ...documents[index]!, split: name }))
     return maximumBytes === undefined ? mine : atMost(mine, Math.round(maximumBytes * shares[name]))
   })
+  const without = splits.find((name) => of(name).length > 0 && !kept.some((document) => document.split === name))
+  if (without !== undefined) return yield* fail("empty", `none of the ${of(without).length} documents of ${without} has ${percent(minimumAscii)} of its bytes in ASCII`, "Lower minimumAscii")
   const count = (name: Split) => { const mine = kept.filter((document) => document.split === name); return { documents: mine.length, bytes: bytesOf(mine) } }
   const header: Header = {
     domain, bytes: bytesOf(kept), documents: kept.length, clusters: sizes.size,
@@ -112,6 +116,14 @@ export const make = (given: ReadonlyArray<{ readonly id: string; readonly text: 
 /** Held-out shingles that may stand in the train text. */
 const overlapLimit = 0.01
 const percent = (part: number) => `${(100 * part).toFixed(1)} %`
+
+/** Part of a text's bytes that is ASCII, from 0 to 1. */
+const asciiOf = (text: string): number => {
+  const bytes = Buffer.from(text)
+  let ascii = 0
+  for (const byte of bytes) if (byte < 128) ascii++
+  return ascii / bytes.length
+}
 
 /** A held-out cluster may share a little with each of many training documents. One that shares more than `share` with all of them together trains too; `share` is halved until the held-out text as a whole is within the limit. */
 const moveOverlapping = (side: Map<number, Split>, cluster: Uint32Array, hashes: ReadonlyArray<Uint32Array>, trained: ShingleSet, share: number): void => {
@@ -182,6 +194,7 @@ export const load = Stage.make("corpus/load", {
     seed: Schema.Int.pipe(Stage.byDefault(0)),
     separator: Schema.optionalKey(Schema.String),
     documentBytes: Schema.optionalKey(Schema.Int.check(Schema.isGreaterThan(0))),
+    minimumAscii: Schema.optionalKey(Schema.Number.check(Schema.isBetween({ minimum: 0, maximum: 1 }))),
     maximumBytes: Schema.optionalKey(Schema.Int.check(Schema.isGreaterThan(0))),
     allowOverlap: Schema.Boolean.pipe(Stage.byDefault(false))
   }),
