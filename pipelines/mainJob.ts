@@ -12,7 +12,7 @@ export type Variant = "lowRank" | "full"
 
 /** Steps of 8 sequences of 256 bytes each: experts 4 · 60, a router (or the router and its experts) 32, the control as many as all of these together. */
 export const sizes = {
-  full: { expert: 60, router: 32, control: 272, shape: { batch: 8, tokens: 256 }, fitted: 4_096, documentBytes: 4_096, choose: 49_152, report: 98_304, switch: 16_384 },
+  full: { expert: 60, router: 32, control: 272, shape: { batch: 8, tokens: 256 }, fitted: 4_096, documentBytes: 4_096, choose: 49_152, report: 49_152, switch: 16_384 },
   small: { expert: 2, router: 2, control: 10, shape: { batch: 2, tokens: 32 }, fitted: 256, documentBytes: 64, choose: 256, report: 256, switch: 128 }
 } as const
 type Amounts<A> = { readonly [K in keyof A]: A[K] extends number ? number : Amounts<A[K]> }
@@ -77,10 +77,10 @@ export const ways: Readonly<Record<string, Way>> = {
   "token, renorm, top 2": { group: "by token", about: "linear, weights of the chosen made to add to one (Mixtral), load balanced", ...rate, chosen: 1e-2, aims: even, share: 0.0625, born: (kit) => kit.mixture(Router.topK({ active: 2, weight: "renorm" })) },
   "prefix, language loss": { group: "by prefix", about: "linear on the running mean of states, trained by the text alone", ...rate, chosen: 1e-2, aims: {}, share: 0.25, born: (kit) => kit.mixture(Router.prefix({ active: 2, weight: "renorm" })) },
   "prefix, told": { group: "by prefix", about: "linear on the running mean, told the domain", ...rate, chosen: 1e-2, aims: told, share: 0.0625, born: (kit) => kit.mixture(Router.prefix({ active: 2, weight: "renorm" })) },
-  "prefix MLP, language loss": { group: "by prefix", about: "one hidden layer on a running and two decaying means, whitened, trained by the text alone", ...rate, chosen: 1e-2, aims: {}, share: 0.25, born: (kit) => prefixMlp(kit) },
+  "prefix MLP, language loss": { group: "by prefix", about: "one hidden layer on a running and two decaying means, whitened, trained by the text alone", ...rate, chosen: 1e-2, aims: {}, share: 0.0625, born: (kit) => prefixMlp(kit) },
   "prefix MLP, told": { group: "by prefix", about: "one hidden layer on a running and two decaying means, whitened, told the domain", ...rate, chosen: 1e-2, aims: told, share: 0.0625, born: (kit) => prefixMlp(kit) },
   "evidence MLP, told": { group: "by prefix", about: "one hidden layer on each state, whose log-odds add up, told the domain", ...rate, chosen: 1e-2, aims: told, share: 0.0625, born: (kit) => kit.mixture({ unit: evidence, score: { by: "mlp", inner: 64 }, select: two, weight: "renorm" }) },
-  "Nexus, told": { group: "by prefix", about: "directions generated from domain embeddings, on the running mean, told the domain", ...rate, chosen: 1e-2, aims: told, share: 0.0625, born: (kit) => Prototypes.embed(kit.mixture(Router.nexus({ active: 2, embedding: 128, unit: mean, weight: "renorm" })) as never, kit.texts, fitting(kit)) as never },
+  "Nexus, told": { group: "by prefix", about: "directions generated from domain embeddings, on the running mean, told the domain", ...rate, chosen: 3e-3, aims: told, share: 0.0625, born: (kit) => Prototypes.embed(kit.mixture(Router.nexus({ active: 2, embedding: 128, unit: mean, weight: "renorm" })) as never, kit.texts, fitting(kit)) as never },
   "n-grams": { group: "by likelihood", about: "posterior of the text so far under hashed n-grams of up to 3 bytes, counted in each expert's text", setting: "temperature", settings: [2, 8], chosen: 2, share: 0.0625, born: (kit, temperature) => counted(kit, { active: 2, temperature }) },
   "n-grams, fading": { group: "by likelihood", about: "n-grams' posterior, older text counting less", setting: "decay", settings: [0.98, 0.95], chosen: 0.98, share: 0.0625, born: (kit, decay) => counted(kit, { active: 2, temperature: 4, decay }) },
   "n-grams, top 1": { group: "by likelihood", about: "n-grams' posterior, one expert", setting: "order", settings: [3, 2], chosen: 3, share: 0.0625, born: (kit, orders) => counted(kit, { active: 1, orders }) },
@@ -89,7 +89,7 @@ export const ways: Readonly<Record<string, Way>> = {
   "centroids, whitened": { group: "from prototypes", about: "nearest centroid of the running mean", setting: "temperature", settings: [1, 16], chosen: 16, share: 0.0625, born: (kit, temperature) => fitted(kit, Router.prototypes({ active: 2, metric: "whitened", temperature, unit: mean, weight: "renorm" })) },
   "centroids, euclidean": { group: "from prototypes", about: "nearest centroid of the running mean", setting: "temperature", settings: [0.1, 1], chosen: 1, share: 0.0625, born: (kit, temperature) => fitted(kit, Router.prototypes({ active: 2, temperature, unit: mean, weight: "renorm" })) },
   "Arrow": { group: "from prototypes", about: "strongest direction of each expert's change, by token", setting: "temperature", settings: [1, 0.25], chosen: 1, share: 0.25, born: (kit, temperature) => Arrow.fit(kit.mixture(Router.arrow({ active: 2, temperature, weight: "renorm" })) as never) as never },
-  "PHATGOOSE": { group: "from prototypes", about: "gates trained after the experts, each on its own text, by token", ...rate, chosen: 3e-3, share: 0.0625, born: (kit, lr) => Phatgoose.fit(kit.mixture(Router.phatgoose({ active: 2 })) as never, kit.texts, { steps: kit.sizes.router, learningRate: lr, ...kit.sizes.shape } as never) as never },
+  "PHATGOOSE": { group: "from prototypes", about: "gates trained after the experts, each on its own text, by token", ...rate, chosen: 3e-3, share: 0.25, born: (kit, lr) => Phatgoose.fit(kit.mixture(Router.phatgoose({ active: 2 })) as never, kit.texts, { steps: kit.sizes.router, learningRate: lr, ...kit.sizes.shape } as never) as never },
   "hash": { group: "controls", about: "chance by token id", setting: "—", settings: [0], chosen: 0, share: 0.25, born: (kit) => kit.mixture(Router.hash({ active: 2 })) },
   "random": { group: "controls", about: "chance by position", setting: "—", settings: [0], chosen: 0, share: 0.25, born: (kit) => kit.mixture(Router.random({ active: 2 })) }
 }
