@@ -14,7 +14,7 @@ import { Adapter, Finetune, Trace } from "@switchyard/routing"
 import { Console, Option } from "effect"
 import { Flag } from "effect/cli"
 import { fileURLToPath } from "node:url"
-import { ceiling, type Kit, methods, type Mixture, rates, type Sizes, sizesOf, type Variant, ways } from "./mainJob.ts"
+import { ceiling, english, type Kit, methods, type Mixture, rates, type Sizes, sizesOf, type Variant, ways } from "./mainJob.ts"
 import { mainJobReport } from "./mainJobReport.ts"
 import { gaps, tuning } from "./mainJobTables.ts"
 import { splice } from "./spliceTexts.ts"
@@ -25,8 +25,6 @@ const variants = ["lowRank", "full"] as const
 /** Domains that follow each other inside one context, in the switch test. */
 const switches = [["code", "fiction"], ["fiction", "law"], ["law", "speech"], ["speech", "code"]] as const
 
-/** Of the licences those in English: a few in Chinese or Japanese cost so many bits that which seed's expert had met them would decide everything. */
-const english: Readonly<Record<string, { readonly minimumAscii: number }>> = { law: { minimumAscii: 0.975 } }
 /** What all seeds share. */
 const given = (options: Options) => {
   const text = options.small ? { maximumBytes: 200_000 } : {}
@@ -110,7 +108,7 @@ const flags = {
   small: Flag.Boolean("small").pipe(Flag.withDefault(false), Flag.withDescription("a few steps on little text: shows that everything runs, not which is best")),
   seeds: Flag.Int("seeds").pipe(Flag.withDefault(3), Flag.withDescription("how many seeds to repeat everything under")),
   steps: Flag.optional(Flag.Int("steps").pipe(Flag.withDescription("training steps of each expert, 60 unless given; the control's grow with them"))),
-  everyLanguage: Flag.Boolean("every-language").pipe(Flag.withDefault(false), Flag.withDescription("keep the licences that are not in English")),
+  everyLanguage: Flag.Boolean("every-language").pipe(Flag.withDefault(false), Flag.withDescription("keep the licences in other languages too")),
   gap: Flag.Boolean("gap").pipe(Flag.withDefault(false), Flag.withDescription("only what methods are set against, on the choose split: does the gap stand out of its spread over seeds?")),
   tune: Flag.Boolean("tune").pipe(Flag.withDefault(false), Flag.withDescription("every setting on the choose split, in place of the comparison")),
   model: Flag.Path("model", { pathType: "directory", mustExist: true }).pipe(Flag.withDefault(here("../models/seed")), Flag.withDescription("the folder of the dense model that all begins with"))

@@ -41,6 +41,16 @@ describe("the four domains", () => {
     expect(random.header.overlap!.report).toBeGreaterThan(0.4)
   })
 
+  test("nearly all of law is in English: minimumAscii leaves out what is not, but for a licence in Dutch, and moves no document to another side", async () => {
+    const documents = documentsOf(texts(folder).law), common = new Set(["the", "of", "to", "and", "or", "this", "in", "is"])
+    const [whole, english] = [await Effect.runPromise(Corpus.make(documents, { domain: "law" })), await Effect.runPromise(Corpus.make(documents, { domain: "law", minimumAscii: 0.975 }))]
+    const kept = new Set(english.documents.map(({ id }) => id))
+    expect([whole.documents.length, kept.size]).toEqual([727, 701])
+    expect(english.documents).toEqual(whole.documents.filter(({ id }) => kept.has(id)))
+    const foreign = english.documents.filter(({ text }) => { const words = text.toLowerCase().match(/[a-z]+/g) ?? []; return words.length > 100 && words.filter((word) => common.has(word)).length < 0.09 * words.length })
+    expect(foreign.map(({ id }) => id)).toEqual(["CC-BY-3.0-NL"])
+  })
+
   test("a pipeline loads them by content", async () => {
     const made = texts(folder)
     const pipeline = Pipeline.make("texts", () => ({ law: Corpus.load({ at: file(made.law), domain: "law", maximumBytes: 100_000 }) }))

@@ -12,7 +12,7 @@ import { Device } from "@switchyard/gpu"
 import { Upcycle } from "@switchyard/merge"
 import { Balance, Finetune, Router, Trace } from "@switchyard/routing"
 import { Effect } from "effect"
-import { rates, sizes } from "../../pipelines/mainJob.ts"
+import { english, rates, sizes } from "../../pipelines/mainJob.ts"
 import { bits, spread } from "../../pipelines/mainJobTables.ts"
 import { texts as textFiles } from "../../pipelines/texts.ts"
 
@@ -28,8 +28,8 @@ const ways: Readonly<Record<string, ReadonlyArray<Balance.Balance>>> = {
 
 const pipeline = Pipeline.make("balance", () => {
   const seed = Checkpoint.load({ at: file(fileURLToPath(new URL("../../models/seed", import.meta.url))) })
-  const texts = Pipeline.each(textFiles("runs/texts"), (path, domain) => Corpus.load({ at: file(path), domain, ...values.small ? { maximumBytes: 200_000 } : {} }))
-  const at = { ...size.shape, warmup: 4 }, task = Task.bitsPerByte({ split: "choose", tokens: size.shape.tokens, documentBytes: size.documentBytes, maximumBytes: size.choose / 4 })
+  const texts = Pipeline.each(textFiles("runs/texts"), (path, domain) => Corpus.load({ at: file(path), domain, ...values.small ? { maximumBytes: 200_000 } : {}, ...english[domain] }))
+  const at = { ...size.shape, warmup: 4 }, task = Task.bitsPerByte({ split: "choose", tokens: size.shape.tokens, documentBytes: size.documentBytes, maximumBytes: size.choose })
   return Pipeline.repeat(Array.from({ length: Number(values.seeds) }, (_, seed) => seed), () => {
     const adapters = Pipeline.each(texts, (text, domain) => Finetune.lora(seed, { [domain]: text }, { rank: 8, steps: size.expert, learningRate: rates.lowRank, ...at }))
     return Pipeline.each(routers, (router) => Pipeline.each(ways, (balance) => {
