@@ -82,7 +82,7 @@ test.each<readonly [fault: string, inject: () => void, tag: string, says: RegExp
   expect(kept().filter((stage) => !stage.endsWith("load"))).toEqual([]) // nothing that needed what was broken
   expect(existsSync(store) ? leftovers(store) : []).toEqual([])
   expect(hashes(place, (path) => !path.startsWith("store"))).toEqual(given) // and nothing given was touched
-}, 30_000)
+})
 
 test("mended, the run goes on from what was kept", async () => {
   writeFileSync(lawText, "")
@@ -93,7 +93,7 @@ test("mended, the run goes on from what was kept", async () => {
   const started: Array<string> = []
   await Effect.runPromise(Effect.provide(Event.listening(Pipeline.run(domainExperts()), (event) => { if (event._tag === "Started") started.push(event.stage) }), layer) as Effect.Effect<unknown, unknown>)
   expect([...before, ...started].sort()).toEqual(kept())
-}, 30_000)
+})
 
 test("more active experts than experts: refused by the plan, before any work", async () => {
   const error = await failure(domainExperts({ active: 3 }))
@@ -117,7 +117,7 @@ test("a stage that throws: the run dies with what it threw, all that was finishe
   expect(kept()).toEqual(["checkpoint/load", ...loaded, "finetune/lora", "finetune/lora", "finetune/train", "upcycle/fromAdapters"].sort())
   expect(leftovers(store)).toEqual([])
   for (const row of await Effect.runPromise(Pipeline.verify(domainExperts()).pipe(Effect.provide(Store.layer(store))))) expect([row.stage, row.status]).toEqual([row.stage, "intact"])
-}, 30_000)
+})
 
 test("interrupted at a dozen moments: no lock, nothing half-written, and in the end the same bits", async () => {
   const weights = () => Object.entries(hashes(join(store, "results"), (path) => path.endsWith(".safetensors")))
@@ -155,4 +155,4 @@ test("a loss that is not finite: the run stops, names step and layer, and keeps 
   }
   expect(leftovers(store).filter((name) => !name.startsWith("resume/"))).toEqual([])
   expect(await failure(diverging)).toMatchObject({ _tag: "TrainingDiverged", step: 2 }) // the same again, from the state kept
-}, 30_000)
+})

@@ -91,9 +91,10 @@ describe("refused by name", () => {
   })
   test("expressions that are none, or that take for ever, within a second or so", async () => {
     expect(await changed("expression", "llama", () => ({ target_modules: "(" }))).toMatch(/the expression "\^\(\?:\(\)\$" is none/)
-    const begun = performance.now()
+    const begun = process.cpuUsage()
     expect(() => matches(["^(a+)+$"], ["a".repeat(60) + "b"])).toThrow(/takes longer than 1000 ms/)
-    expect(performance.now() - begun).toBeLessThan(5000)
+    const { system, user } = process.cpuUsage(begun) // of this process alone, whatever else the machine does
+    expect((system + user) / 1000).toBeLessThan(5000)
   })
   test("an embedding's terms and whole modules in the file", async () => {
     const added = async (key: string) => changed("layers", "llama", () => ({}), async (folder) => {
@@ -142,8 +143,8 @@ test(`${count} adapters with damaged settings or headers: opened, or refused wit
       if (inHeader) bytes[place] = byte
       writeFileSync(join(folder, configFile), JSON.stringify(inHeader ? settings : { ...settings, [key]: value }))
       writeFileSync(join(folder, weightsFile), bytes)
-      const begun = performance.now(), exit = await Effect.runPromiseExit(Adapter.open(folder, { base: "llama", model }))
-      longest = Math.max(longest, performance.now() - begun)
+      const begun = process.cpuUsage(), exit = await Effect.runPromiseExit(Adapter.open(folder, { base: "llama", model })), { system, user } = process.cpuUsage(begun)
+      longest = Math.max(longest, (system + user) / 1000)
       if (Exit.isSuccess(exit)) return
       refused++
       const error = Option.getOrUndefined(Exit.findErrorOption(exit))

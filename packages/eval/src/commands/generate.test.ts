@@ -9,7 +9,6 @@ import { Command } from "effect/cli"
 import { fileURLToPath } from "node:url"
 import { command } from "./generate.ts"
 
-jest.setTimeout(30_000)
 const model = fileURLToPath(new URL("../fixtures/lm-eval/models/mixtral", import.meta.url))
 /** What the command writes, and its exit. */
 const run = async (...args: ReadonlyArray<string>) => {

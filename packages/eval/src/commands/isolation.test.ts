@@ -58,7 +58,7 @@ describe("attacks", () => {
     expect(searched!.change).toBeGreaterThan(random!.change)
     const all = await attacked(Router.limited(Router.topK({ active: 1, weight: "prob" }), { perExpert: 4, scope: "batch" }))
     expect(attackNames.map((name) => all[name]!.change <= Isolation.tolerance)).toEqual(attackNames.map(() => true))
-  }, 30_000)
+  })
   test("a leak where the description rules it out is called one", () => {
     const moved = [{ name: "random", batches: 1, change: 0.5, choices: 0 }, { name: "padded", batches: 1, change: 0.1, choices: 0 }] as const
     expect(Isolation.judge("a", Router.topK({ active: 1 }), moved)).toMatchObject({ moved: true, verdict: "a (token): moved by 0.50 (random): LEAKS, although its scope says that it cannot" })
@@ -79,7 +79,7 @@ describe("eval:isolation", () => {
     expect(readFileSync(join(folder, "out", "report.html"), "utf8")).toContain("<svg")
     expect(readFileSync(join(folder, "out", "report.md"), "utf8")).toContain("refused where isolation is asked for")
     expect((await printed(args)).text).toBe(text)
-  }, 30_000)
+  })
   test("a dense model is refused by name", async () => {
     expect((await printed(["--model", join(folder, "dense"), "--out", join(folder, "none"), "--device", "host"])).error).toMatch(/eval:isolation: .*dense holds a dense model/)
   })

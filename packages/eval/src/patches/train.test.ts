@@ -96,12 +96,12 @@ describe("training", () => {
     expect(mean(separate.accuracies)).toBeGreaterThan(95)
     expect(mean(separate.accuracies)).toBeGreaterThan(mean(convolution.accuracies) + 3)
     expect(convolution.recalls).toBeNull()
-  }, 30_000)
+  })
   test("a seed's network does not depend on who trains beside it, nor on how many replicas share the seeds", async () => {
     const given = options({ method: "joint", epochs: 10 }), three = await run(given), two = await run(given, 2)
     expect(two).toEqual(three)
     expect((await run({ ...given, seed: 4, seeds: 1 })).accuracies).toEqual(three.accuracies.slice(2))
-  }, 30_000)
+  })
 })
 
 describe("the search", () => {

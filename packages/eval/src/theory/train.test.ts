@@ -151,10 +151,10 @@ describe("training", () => {
     expect(once.dispatch.flat().reduce((sum, count) => sum + count, 0)).toBe(given.form === "mixture" ? 120 : 0)
     if (given.form === "mixture") expect(once.curve[0]!.entropy).toBeGreaterThan(1.2) // nobody knows anything yet
     expect(await running(Effect.scoped(train(given, silent)))).toEqual(once)
-  }, 30_000)
+  })
   test("two replicas that share the examples unevenly train as one does", async () => {
     const given = options({ examples: 101, steps: 5 })
     const [one, two] = await Promise.all([0, 2].map((workers) => Effect.runPromise(Effect.provide(Effect.scoped(train(given, silent)), Device.host({ workers })))))
     for (const [at, { loss }] of one!.curve.entries()) expect(two!.curve[at]!.loss).toBeCloseTo(loss, 5)
-  }, 30_000)
+  })
 })

@@ -52,4 +52,4 @@ here("a process that used the device ends by itself", async () => {
     })))`
   const { stdout } = await promisify(execFile)(process.execPath, ["--import", "tsx", "--conditions=@switchyard/source", "--input-type=module", "--eval", script], { cwd: fileURLToPath(new URL("..", import.meta.url)), timeout: 30_000 })
   expect(stdout.trim()).toBe("1 2 3")
-}, 40_000)
+})
