@@ -1,7 +1,7 @@
 /**
  * One process at a time changes a store. The lock is a file that names its holder; the lock of a dead process is taken over.
  */
-import { Effect, Schema, type Scope } from "effect"
+import { Effect, Schema, type Scope, Semaphore } from "effect"
 import { randomBytes } from "node:crypto"
 import { readFileSync } from "node:fs"
 import { link, mkdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises"
@@ -40,7 +40,11 @@ const take = async (path: string, mine: Holder): Promise<Holder | undefined> => 
   for (;;) {
     const written = temporaryName(path)
     await writeFile(written, JSON.stringify(mine))
-    try { await link(written, path); return undefined } catch (error) { if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error } finally { await rm(written, { force: true }) }
+    try { await link(written, path); return undefined } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      if (code === "ENOENT") continue // the holder has swept what it took for a leftover
+      if (code !== "EEXIST") throw error
+    } finally { await rm(written, { force: true }) }
     const text = await readFile(path, "utf8").catch(() => undefined)
     if (text === undefined) continue
     const holder = parse(text)
@@ -53,30 +57,42 @@ const take = async (path: string, mine: Holder): Promise<Holder | undefined> => 
   }
 }
 
-/** Within one process runs share the lock. */
-const held = new Map<string, { users: number; readonly timer: NodeJS.Timeout }>()
+/** Within one process runs share the lock: what it holds, by the lock's path. */
+const held = new Map<string, { users: number; readonly text: string; readonly timer: NodeJS.Timeout }>()
+const turns = new Map<string, Semaphore.Semaphore>()
+/** Within one process, what is done to `path` one after the other. */
+export const inTurn = (path: string): <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> => {
+  const turn = turns.get(resolve(path)) ?? Semaphore.makeUnsafe(1)
+  turns.set(resolve(path), turn)
+  return turn.withPermits(1)
+}
 
-/** Holds the lock of `root` until the scope closes. Fails: `StoreLocked`; `FileError` where the folder cannot be written. */
-export const acquire = (root: string): Effect.Effect<void, StoreLocked | FileError, Scope.Scope> => {
-  const path = join(resolve(root), "lock")
-  const lock = Effect.suspend((): Effect.Effect<void, StoreLocked | FileError> => {
+const giveBack = (path: string): Effect.Effect<void> => Effect.promise(async () => {
+  const mine = held.get(path)
+  if (mine === undefined || --mine.users > 0) return
+  clearInterval(mine.timer)
+  held.delete(path)
+  // another may have taken it over meanwhile, if this process was stopped for long
+  if (await readFile(path, "utf8").catch(() => undefined) === mine.text) await rm(path, { force: true }).catch(() => undefined)
+})
+
+/**
+ * Holds the lock of `root` until the scope closes. Options: `begin`, what its taking begins with: done before anyone in this process shares it, and not
+ * again until it has been given back. Fails: `StoreLocked`; `FileError` where the folder cannot be written; what `begin` fails with.
+ */
+export const acquire = <E = never, R = never>(root: string, begin: Effect.Effect<void, E, R> = Effect.void): Effect.Effect<void, StoreLocked | FileError | E, Scope.Scope | R> => {
+  const path = join(resolve(root), "lock"), turn = inTurn(path) // so that two runs that begin at once share it too
+  const lock = Effect.suspend((): Effect.Effect<void, StoreLocked | FileError | E, R> => {
     const shared = held.get(path)
     if (shared !== undefined) { shared.users++; return Effect.void }
     const mine: Holder = { pid: process.pid, born: bornAt(process.pid), host: hostname(), since: new Date().toISOString(), nonce: randomBytes(6).toString("hex") }
-    return attempt("write", root, async () => { await mkdir(root, { recursive: true }); return take(path, mine) }).pipe(Effect.flatMap((other) => {
+    return attempt("write", root, async () => { await mkdir(root, { recursive: true }); return take(path, mine) }).pipe(Effect.flatMap((other): Effect.Effect<void, StoreLocked | E, R> => {
       if (other !== undefined) return Effect.fail(new StoreLocked({ root, pid: other.pid, host: other.host, since: other.since }))
       const timer = setInterval(() => { const now = new Date(); utimes(path, now, now).catch(() => undefined) }, beat)
       timer.unref()
-      held.set(path, { users: 1, timer })
-      return Effect.void
+      held.set(path, { users: 1, text: JSON.stringify(mine), timer })
+      return Effect.onError(begin, () => giveBack(path))
     }))
   })
-  const unlock = Effect.promise(async () => {
-    const shared = held.get(path)
-    if (shared === undefined || --shared.users > 0) return
-    clearInterval(shared.timer)
-    held.delete(path)
-    await rm(path, { force: true }).catch(() => undefined)
-  })
-  return Effect.acquireRelease(lock, () => unlock)
+  return Effect.acquireRelease(turn(lock), () => turn(giveBack(path)))
 }

@@ -263,6 +263,31 @@ test("what killed processes left behind goes with the next run that changes the 
   expect(folders()).toHaveLength(2)
 })
 
+test("two runs of one process on one store: neither sweeps what the other is writing, and a stage of both runs once", async () => {
+  const reached = Deferred.makeUnsafe<void>(), leave = Deferred.makeUnsafe<void>()
+  const stream = Stage.make("text/stream", {
+    version: 1, inputs: [], options: Schema.Struct({}), output: Text,
+    *describe() { return { header: { length: 0 }, cost: {} } },
+    *run(_, __, { directory }) {
+      writeFileSync(join(directory, "large.bin"), "streamed")
+      yield* Deferred.succeed(reached, undefined)
+      yield* Deferred.await(leave)
+      return text("")
+    }
+  })
+  const both = Effect.gen(function*() {
+    const first = yield* Effect.forkChild(Pipeline.run(Pipeline.make("first", () => ({ a: stream({}) }))))
+    yield* Deferred.await(reached)
+    yield* Effect.all([Pipeline.run(build()), Pipeline.run(build())], { concurrency: 2 })
+    yield* Deferred.succeed(leave, undefined)
+    yield* Fiber.join(first)
+  })
+  await go(both)
+  expect(what().sort()).toEqual(["join", "load", "load", "repeat", "repeat", ...[0, 1, 2].flatMap((step) => [`step ${step}`, `step ${step}`])].sort())
+  expect(folders().filter((key) => existsSync(join(root, "results", key, "main", "large.bin")))).toHaveLength(1)
+  expect([...readdirSync(root), ...folders()].filter((name) => name === "lock" || name.startsWith("."))).toEqual([])
+})
+
 test("stages run one at a time; more when asked, and never more than memory allows", async () => {
   const most = async (options: { concurrency?: number }, deviceBytes: number) => {
     let now = 0, peak = 0

@@ -123,6 +123,7 @@ const once = (pipeline: string, steps: Steps, step: Plan.Step, seed: number, fre
 
 /** Computes the steps that are to do. */
 const compute = (pipeline: string, steps: Steps, options: Options) => Effect.gen(function*() {
+  const { root } = yield* Store.Store
   const seed = yield* Plan.Seed, limits = yield* Plan.Limits, fresh = options.fresh === true
   // equal content at two paths is one key under two ids: it is computed once
   const byKey = new Map<string, Plan.Step>()
@@ -145,7 +146,9 @@ const compute = (pipeline: string, steps: Steps, options: Options) => Effect.gen
       const permitted = <A, E, R>(effect: Effect.Effect<A, E, R>) => options.concurrency === undefined || options.concurrency <= 1 ? effect
         // always in this order, so that the two cannot deadlock; the plan has shown that each request fits
         : host.withPermits(cost.hostBytes ?? 0)(device.withPermits(cost.deviceBytes ?? 0)(effect))
-      const exit = yield* Effect.exit(permitted(once(pipeline, steps, step, seed, fresh)))
+      // another run of this process may be at it: then its result is awaited
+      const mine = Effect.flatMap(fresh ? Effect.undefined : Store.kept(key), (found) => found === undefined ? once(pipeline, steps, step, seed, fresh) : emit({ _tag: "Cached", stage, key }))
+      const exit = yield* Effect.exit(permitted(Lock.inTurn(Store.resultFolder(root, key))(mine)))
       if (Exit.isFailure(exit)) {
         if (options.keepGoing !== true || Cause.hasInterrupts(exit.cause)) return yield* Effect.failCause(exit.cause)
         failures.push(exit.cause)
@@ -164,8 +167,8 @@ export const run = (pipeline: string, outputs: Outputs, options: Options): Effec
   let steps = yield* Plan.walk(outputs, options)
   const missing = () => [...steps.values()].some((step) => step.status === "to do")
   const inLock: Effect.Effect<void, unknown, Store.Store | Scope.Scope> = Effect.gen(function*() {
-    yield* Effect.catchTag(Lock.acquire(root), "FileError", (error) => Effect.fail(new Store.StoreError({ root, problem: error.message, cause: error })))
-    yield* Store.sweep
+    // swept before another run of this process shares the lock: what that run is writing is no leftover
+    yield* Effect.catchTag(Lock.acquire(root, Store.sweep), "FileError", (error) => Effect.fail(new Store.StoreError({ root, problem: error.message, cause: error })))
     // what another process has made meanwhile
     for (const step of steps.values()) if (options.fresh !== true && step.status === "to do" && (yield* Store.kept(step.key)) !== undefined) {
       steps = yield* Plan.walk(outputs, options)
