@@ -250,6 +250,19 @@ describe("going wrong", () => {
   })
 })
 
+test("killed while a result that lost a file is made again, a stage goes on from its last saved step", async () => {
+  const one = Pipeline.make("p", () => ({ a: repeat(load({ at: at("law") })) })), key = (await keysOf(one))[1]!
+  await go(Pipeline.run(one))
+  rmSync(join(root, "results", key, "main", "value.json"))
+  what()
+  pause = Effect.suspend(() => did.includes("step 1") ? Effect.fail(new Broken({ why: "stopped" })) : Effect.void)
+  await go(Effect.flip(Pipeline.run(one)))
+  expect(what()).toEqual(["repeat", "step 0", "step 1"])
+  pause = Effect.void
+  expect((await go(Pipeline.run(one))).a.text).toBe("lawlawlaw")
+  expect(what()).toEqual(["repeat", "step 2"])
+})
+
 test("what killed processes left behind goes with the next run that changes the store", async () => {
   const one = Pipeline.make("p", () => ({ a: load({ at: at("law") }) }))
   await go(Pipeline.run(one))

@@ -107,14 +107,15 @@ export const forgetState = (key: string): Effect.Effect<void, StoreError, Store>
 })
 
 /** Removes what killed processes left half-written, and saved states whose stage has finished. Only the holder of the lock may. */
-export const sweep: Effect.Effect<void, StoreError, Store> = Effect.flatMap(Store, ({ root }) => located(root)(attempt("remove", root, async () => {
+export const sweep: Effect.Effect<void, StoreError, Store> = Effect.gen(function*() {
+  const { root } = yield* Store
   const folders = [root, join(root, "results"), join(root, "resume")]
-  for (const key of await readdir(join(root, "resume")).catch(() => [])) {
-    // killed between the keeping of the result and the forgetting of the state
-    if (await stat(join(resultFolder(root, key), "provenance.json")).then(() => true, () => false)) await rm(join(root, "resume", key), { recursive: true, force: true })
+  const list = (folder: string) => Effect.promise(() => readdir(folder).catch(() => []))
+  const remove = (path: string) => located(root)(attempt("remove", path, () => rm(path, { recursive: true, force: true })))
+  for (const key of yield* list(join(root, "resume"))) {
+    // killed between the keeping of the result and the forgetting of the state; of a result that lacks a file the state is what the stage goes on from
+    if ((yield* kept(key)) !== undefined) yield* remove(join(root, "resume", key))
     else folders.push(join(root, "resume", key))
   }
-  for (const folder of folders) for (const name of await readdir(folder).catch(() => [])) {
-    if (isTemporaryName(name)) await rm(join(folder, name), { recursive: true, force: true })
-  }
-})))
+  for (const folder of folders) for (const name of yield* list(folder)) if (isTemporaryName(name)) yield* remove(join(folder, name))
+})
