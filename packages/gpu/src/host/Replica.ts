@@ -84,12 +84,12 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
   const times = new Map<string, { milliseconds: number; calls: number }>()
   let generation = 0, keptBytes = 0, peak = 0, flops = 0, submissions = 0
 
-  /** Makes the memory as large as the heap, with a vector's length to spare. */
+  /** Makes the memory as large as the heap, with a vector's length to spare; it stays as it is where that cannot be. */
   const fit = (): void => {
-    const missing = Math.ceil((heap.top() + 64 - memory.buffer.byteLength) / pageBytes)
+    const missing = Math.ceil((heap.top() + 64 - memory.buffer.byteLength) / pageBytes), room = maximumPages - memory.buffer.byteLength / pageBytes
     if (missing <= 0) return
-    try { memory.grow(Math.min(Math.max(missing, 256), maximumPages - memory.buffer.byteLength / pageBytes)) } catch { /* refused: said below */ }
-    if (memory.buffer.byteLength < heap.top() + 64) throw new OutOfMemory(heap.top())
+    if (missing > room) throw new OutOfMemory(heap.top())
+    try { memory.grow(Math.min(Math.max(missing, 256), room)) } catch { throw new OutOfMemory(heap.top()) }
     generation++
   }
   const allocate = (bytes: number): number => {

@@ -6,6 +6,7 @@ import { Effect } from "effect"
 import { disagreements, kernelCases, runCase } from "../kernels.cases.ts"
 import { kernels } from "../kernels.ts"
 import { affine } from "../kernels/affine.ts"
+import { topK } from "../kernels/topK.ts"
 import * as Recording from "../Recording.ts"
 import { kept } from "../Tensor.ts"
 import { hostDevice } from "./host.ts"
@@ -53,14 +54,21 @@ test("memory grows between submissions, programs go on, and what is freed is use
   expect(yield* arena.read(kept([5000]))).toEqual(new Float32Array(5000)) // new tensors hold zeros wherever they lie
 }))))
 
-test("more than an arena can hold is a DeviceError with a remedy", async () => {
-  const error = await Effect.runPromise(Effect.scoped(Effect.gen(function*() {
-    const arena = yield* (yield* hostDevice({ workers: 0 })).arena
-    return yield* Effect.flip(arena.read(kept([2 ** 30], { label: "everything" })))
-  })))
+test("more than an arena can hold is a DeviceError with a remedy, and programs go on as before", () => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+  const arena = yield* (yield* hostDevice({ workers: 0 })).arena
+  const x = kept([1, 4]), ids = kept([1, 2], { dtype: "u32" })
+  const program = Recording.record(() => Recording.step(topK, { x, ids }, { rows: 1, columns: 4, active: 2 })) // runs on views of the memory
+  const check = Effect.fn(function*(given: ReadonlyArray<number>, expected: ReadonlyArray<number>) {
+    yield* arena.upload(x, Float32Array.from(given))
+    yield* arena.submit(program)
+    expect(Array.from(yield* arena.read(ids))).toEqual(expected)
+  })
+  yield* check([1, 2, 3, 4], [3, 2])
+  const error = yield* Effect.flip(arena.read(kept([2 ** 30], { label: "everything" })))
   expect(error._tag).toBe("DeviceError")
   expect(error.message).toContain("read everything")
-})
+  yield* check([9, 8, 7, 6], [0, 1])
+}))))
 
 test("the committed SIMD module is what its sources compile to", async () => {
   const folder = mkdtempSync(join(tmpdir(), "switchyard-"))
