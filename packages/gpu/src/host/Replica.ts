@@ -107,6 +107,15 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
     peak = Math.max(peak, keptBytes)
     return at
   }
+  const release = (slots: ReadonlyArray<Slot>): void => {
+    for (const { id } of slots) {
+      const found = kept.get(id)
+      if (found === undefined) continue
+      heap.free(found.at)
+      kept.delete(id)
+      keptBytes -= found.slot.length * 4
+    }
+  }
   const view = (dtype: Kernel.DType, at: number, length: number) => dtype === "u32" ? new Uint32Array(memory.buffer, at, length) : new Float32Array(memory.buffer, at, length)
 
   const staging = { at: 0, length: 16384 }
@@ -142,14 +151,20 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
   }
   const compile = (program: Steps): Compiled => {
     const { bytes, formBytes, forms, runs, sideAt, slabBytes, slabOf, stageAt, tileBytes, total } = layoutOf(program, library !== undefined), tiles = new Map(runs.map((tile) => [tile.from, tile]))
-    for (const slot of program.slots.values()) if (slot.kept) placeKept(slot)
-    if (options.sumReplicas !== undefined && staging.at === 0) staging.at = allocate(staging.length * 4)
-    if (total > scratch.bytes) {
-      if (scratch.bytes > 0) heap.free(scratch.at)
-      scratch.bytes = 0
-      generation++ // other programs' scratch has moved
-      scratch.at = allocate(total)
-      scratch.bytes = total
+    const fresh = [...program.slots.values()].filter((slot) => slot.kept && !kept.has(slot.id))
+    try {
+      for (const slot of fresh) placeKept(slot)
+      if (options.sumReplicas !== undefined && staging.at === 0) staging.at = allocate(staging.length * 4)
+      if (total > scratch.bytes) {
+        if (scratch.bytes > 0) heap.free(scratch.at)
+        scratch.bytes = 0
+        generation++ // other programs' scratch has moved
+        scratch.at = allocate(total)
+        scratch.bytes = total
+      }
+    } catch (error) {
+      release(fresh) // what does not fit leaves nothing behind
+      throw error
     }
     const starts: Array<number> = []
     let next = scratch.at + tileBytes
@@ -238,15 +253,7 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
       submissions++
       peak = Math.max(peak, keptBytes + scratchBytes)
     },
-    free: (slots) => {
-      for (const { id } of slots) {
-        const found = kept.get(id)
-        if (found === undefined) continue
-        heap.free(found.at)
-        kept.delete(id)
-        keptBytes -= found.slot.length * 4
-      }
-    },
+    free: release,
     stats: () => ({ liveBytes: keptBytes, peakBytes: peak, flops, submissions, profile: Object.fromEntries(times) }),
     close: () => { programs = new WeakMap(); kept.clear(); keptBytes = 0; }
   }

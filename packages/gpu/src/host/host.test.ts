@@ -70,6 +70,19 @@ test("more than an arena can hold is a DeviceError with a remedy, and programs g
   yield* check([9, 8, 7, 6], [0, 1])
 }))))
 
+test("a program that does not fit leaves nothing behind", () => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+  const arena = yield* (yield* hostDevice({ workers: 0 })).arena
+  const x = kept([1000]), out = kept([1000])
+  const program = Recording.record(() => {
+    const large = Recording.scratch([2 ** 30])
+    Recording.step(affine, { x, out: large }, { count: 1000, scale: 2, shift: 0 })
+    Recording.step(affine, { x: large, out }, { count: 1000, scale: 1, shift: 1 })
+  })
+  yield* arena.upload(x, new Float32Array(1000))
+  expect((yield* Effect.flip(arena.submit(program)))._tag).toBe("DeviceError")
+  expect((yield* arena.stats).liveBytes).toBe(4000) // x, which was there before
+}))))
+
 test("the committed SIMD module is what its sources compile to", async () => {
   const folder = mkdtempSync(join(tmpdir(), "switchyard-"))
   try {
