@@ -31,7 +31,7 @@ export const make = <A>(kind: string, spec: {
 /** A small value kept as `value.json`, checked by its Schema when written and when read. */
 export const json = <A, I>(kind: string, schema: Schema.Codec<A, I>, header?: (value: A) => unknown): Artifact<A> => make<A>(kind, {
   save: (value, directory) => Effect.flatMap(Schema.encodeEffect(schema)(value), (encoded) => writeJson(join(directory, "value.json"), encoded)),
-  load: (directory) => Effect.flatMap(read(join(directory, "value.json")), (text) => Schema.decodeUnknownEffect(schema)(JSON.parse(text))),
+  load: (directory) => Effect.flatMap(read(join(directory, "value.json")), Schema.decodeUnknownEffect(Schema.fromJsonString(schema))),
   ...header === undefined ? {} : { header }
 })
 

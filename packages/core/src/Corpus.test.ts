@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals"
 import { Effect, Exit } from "effect"
 import * as fc from "fast-check"
-import { mkdirSync, mkdtempSync, statSync, writeFileSync } from "node:fs"
+import { mkdirSync, mkdtempSync, readFileSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Corpus from "./Corpus.ts"
@@ -106,6 +106,12 @@ describe("Corpus.make", () => {
     const place = mkdtempSync(join(tmpdir(), "switchyard-corpus-"))
     await run(Corpus.Artifact.save(corpus as never, place))
     expect(await run(Corpus.Artifact.load(place))).toEqual(corpus)
+    for (const name of ["corpus.json", "documents.jsonl"]) {
+      const whole = readFileSync(join(place, name))
+      writeFileSync(join(place, name), whole.subarray(0, whole.length >> 1))
+      expect(await run(Effect.flip(Corpus.Artifact.load(place)))).toMatchObject({ _tag: "CorpusError", reason: "unreadable", remedy: "Make it again" })
+      writeFileSync(join(place, name), whole)
+    }
   })
 })
 

@@ -168,10 +168,14 @@ const artifact: Artifact<Corpus> = makeArtifact<Corpus>("corpus", {
     File.writeJson(join(directory, "corpus.json"), corpus.header)
   ),
   load: (directory) => Effect.gen(function*() {
-    const header = JSON.parse(yield* File.read(join(directory, "corpus.json"))) as Header
-    const lines = (yield* File.read(join(directory, "documents.jsonl"))).split("\n")
-    const documents = lines.filter((line) => line !== "").map((line) => JSON.parse(line) as Document)
-    return { kind: "corpus", header, domain: header.domain, documents }
+    const text = yield* File.read(join(directory, "corpus.json")), lines = (yield* File.read(join(directory, "documents.jsonl"))).split("\n")
+    return yield* Effect.try({
+      try: (): Corpus => {
+        const header = JSON.parse(text) as Header
+        return { kind: "corpus", header, domain: header.domain, documents: lines.filter((line) => line !== "").map((line) => JSON.parse(line) as Document) }
+      },
+      catch: (error) => new CorpusError({ reason: "unreadable", domain: directory, problem: `a file of the kept corpus is damaged (${(error as Error).message})`, remedy: "Make it again" })
+    })
   })
 })
 export { artifact as Artifact }

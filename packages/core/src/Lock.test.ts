@@ -69,11 +69,11 @@ test("a lock that another took over meanwhile is not given back in its stead", a
 test("who asks while the holder sweeps is refused by name all the same", async () => {
   const root = fresh(), child = spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)"])
   hold(root, { pid: child.pid })
-  let isOn = true
-  const sweeping = (async () => { while (isOn) for (const name of await readdir(root)) if (name.startsWith(".")) await rm(join(root, name), { force: true }) })()
+  const still = { on: true }
+  const sweeping = (async () => { while (still.on) for (const name of await readdir(root)) if (name.startsWith(".")) await rm(join(root, name), { force: true }) })()
   const tags = new Set<unknown>()
   for (let time = 0; time < 100; time++) tags.add((await Effect.runPromise(Effect.flip(Effect.scoped(Lock.acquire(root)))))._tag)
-  isOn = false
+  still.on = false
   await sweeping
   child.kill("SIGKILL")
   expect([...tags]).toEqual(["StoreLocked"])

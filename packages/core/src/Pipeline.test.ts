@@ -209,6 +209,13 @@ describe("going wrong", () => {
     expect(what()).toEqual(["load", "fails", "repeat", "step 0"])
     expect(events).toEqual(["text/load Started", "text/load Finished", "fails Started", "fails Failed", "text/join Skipped", "text/repeat Started", "text/repeat Finished"])
   })
+  test("a kept result whose file is damaged is a store error that says what to delete", async () => {
+    const one = Pipeline.make("p", () => ({ a: load({ at: at("law") }) }))
+    await go(Pipeline.run(one))
+    const file = join(root, "results", folders()[0]!, "main", "value.json")
+    writeFileSync(file, "#".repeat(readFileSync(file).length))
+    expect(await go(Effect.flip(Pipeline.run(one)))).toMatchObject({ _tag: "StoreError", problem: expect.stringMatching(/^cannot read the result of text\/load \(results\/[0-9a-f]{32}\/main\): .* delete that folder/s) })
+  })
   test("a full disk is a typed error, and nothing half-written stays", async () => {
     const Full = Artifact.make<string>("full", { save: (_, directory) => Effect.sync(() => { symlinkSync("/dev/full", join(directory, "x")); writeFileSync(join(directory, "x"), "0") }).pipe(Effect.catchDefect((error) => Effect.fail(error))), load: () => Effect.succeed("") })
     const fill = Stage.make("fill", { version: 1, inputs: [], options: Schema.Struct({}), output: Full, *describe() { return { header: {}, cost: {} } }, *run() { return "x" } })
