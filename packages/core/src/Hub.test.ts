@@ -502,6 +502,17 @@ describe("in a pipeline", () => {
     const other = Pipeline.make("other", () => ({ model: Checkpoint.loadMixture({ at: id }) }))
     expect(await Effect.runPromise(Effect.provide(Effect.flip(Pipeline.plan(other)), Store.temporary))).toMatchObject({ message: expect.stringMatching(/it holds a dense model, not a mixture one.*Checkpoint\.load/) })
   })
+  test("what another tool fetched without its tokenizer is a part: the rest is fetched before it is opened; offline that is said", async () => {
+    Object.assign(process.env, { HF_HUB_CACHE: cache, HF_ENDPOINT: endpoint })
+    await run(fetched({ files: ["config.json", "*.safetensors"] }))
+    process.env["HF_HUB_OFFLINE"] = "1"
+    const plan = Effect.provide(Pipeline.plan(Pipeline.make("part", () => ({ model: Checkpoint.load({ at: id }) }))), Store.temporary)
+    expect((await run(Effect.flip(plan))).message).toMatch(/the cache has only a part of revision main, and we are offline\. Remedy: .*fetch it once/)
+    delete process.env["HF_HUB_OFFLINE"]
+    log = []
+    expect((await run(Hub.open(id))).tokenizer.hash).toBe(Tokenizer.bytes().hash)
+    expect(bodies().filter(({ url }) => url.endsWith("model.safetensors"))).toEqual([])
+  })
   test("Hub.open takes a folder and an id", async () => {
     for (const name of [origin, id]) expect((await run(Hub.open(name, { endpoint, cache, wait: 1 }))).header.parameters).toBe(Model.parameters(model))
   })

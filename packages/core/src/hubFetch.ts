@@ -93,11 +93,12 @@ export const small = ["*.json", "*.txt", "*.jinja", "*.model"]
 /** What is missing from a snapshot for a checkpoint to be opened; its index is read, where it has one. */
 const missing = async (files: ReadonlyArray<Cache.Held>): Promise<ReadonlyArray<string>> => {
   const at = new Map(files.map(({ path, real }) => [path, real])), index = at.get("model.safetensors.index.json")
-  if (index === undefined) return ["config.json", "model.safetensors"].filter((name) => !at.has(name))
+  const always = ["config.json", "tokenizer.json"] // tools that want the model alone leave its tokenizer out
+  if (index === undefined) return [...always, "model.safetensors"].filter((name) => !at.has(name))
   const text = await readFile(index, "utf8")
   try {
     const { weight_map: shards } = JSON.parse(text) as { readonly weight_map: Readonly<Record<string, string>> }
-    return [...new Set(["config.json", ...Object.values(shards)])].filter((name) => !at.has(name))
+    return [...new Set([...always, ...Object.values(shards)])].filter((name) => !at.has(name))
   } catch { return [] } // opening it says what is wrong
 }
 
