@@ -25,6 +25,7 @@ const remedies: Readonly<Record<string, string>> = {
   ENOSPC: "the disk is full: free some space, or choose another place",
   EDQUOT: "the quota is used up: free some space, or choose another place",
   EFBIG: "the file would be larger than allowed here: raise the limit, or choose another place",
+  changed: "leave it as it is meanwhile (a store or an export inside a folder changes that too), and run again",
   EMFILE: "too many files are open: raise the limit (ulimit -n)"
 }
 

@@ -216,6 +216,21 @@ describe("going wrong", () => {
     writeFileSync(file, "#".repeat(readFileSync(file).length))
     expect(await go(Effect.flip(Pipeline.run(one)))).toMatchObject({ _tag: "StoreError", problem: expect.stringMatching(/^cannot read the result of text\/load \(results\/[0-9a-f]{32}\/main\): .* delete that folder/s) })
   })
+  test("a file that changes while the pipeline runs: nothing is kept under the key of what it was", async () => {
+    const path = join(files, "law"), stage = Stage.make("text/late", {
+      version: 1, inputs: [Stage.one("before", Text)], options: Schema.Struct({ at: File }), output: Text,
+      *describe() { return { header: { length: 0 }, cost: {} } },
+      *run(_, { at }) { yield* pause; return text(readFileSync(at.path, "utf8")) }
+    })
+    const one = Pipeline.make("p", () => ({ a: stage(load({ at: at("code") }), { at: at("law") }) })), kept = async () => (await go(Pipeline.plan(one))).map((row) => row.status)
+    pause = Effect.sync(() => writeFileSync(path, "new law"))
+    const error = await go(Effect.flip(Pipeline.run(one)))
+    expect(error).toMatchObject({ _tag: "FileError", path, message: `cannot read ${path}: it changed while the pipeline ran (an input of text/late); leave it as it is meanwhile (a store or an export inside a folder changes that too), and run again` })
+    pause = Effect.void
+    writeFileSync(path, "law")
+    expect(await kept()).toEqual(["kept", "to do"])
+    expect((await go(Pipeline.run(one))).a.text).toBe("law")
+  })
   test("a full disk is a typed error, and nothing half-written stays", async () => {
     const Full = Artifact.make<string>("full", { save: (_, directory) => Effect.sync(() => { symlinkSync("/dev/full", join(directory, "x")); writeFileSync(join(directory, "x"), "0") }).pipe(Effect.catchDefect((error) => Effect.fail(error))), load: () => Effect.succeed("") })
     const fill = Stage.make("fill", { version: 1, inputs: [], options: Schema.Struct({}), output: Full, *describe() { return { header: {}, cost: {} } }, *run() { return "x" } })

@@ -85,6 +85,9 @@ const byContent = (value: unknown, cache: Digest.Cache, stage: string, found: Re
   return copy
 })
 
+/** The options as they count in the key. */
+const countedOf = ({ options, stage }: Call): unknown => stage.counted === undefined ? options : stage.counted(options)
+
 const refuse = (stage: string, cost: Cost, limits: Limits): Effect.Effect<void, CannotFit> => {
   for (const what of ["hostBytes", "deviceBytes", "largestBuffer"] as const) {
     const needed = cost[what]
@@ -104,12 +107,20 @@ export const keys = (all: ReadonlyArray<Call>): Effect.Effect<ReadonlyMap<string
   for (const call of all) {
     const { name, version, seeded } = call.stage, files: Record<string, string> = {}
     const inputs = Object.fromEntries(Object.entries(call.inputs).map(([input, tree]) => [input, mapTree(tree, (node) => keyOf(keyed, node))]))
-    const options = yield* byContent(call.stage.counted === undefined ? call.options : call.stage.counted(call.options), cache, name, files)
+    const options = yield* byContent(countedOf(call), cache, name, files)
     const outside = call.stage.outside === undefined ? {} : { outside: yield* call.stage.outside(Schema.decodeUnknownSync(call.stage.options)(call.options)) }
     keyed.set(call.id, { key: Key.of({ stage: name, version, seed: seeded ? seed + (call.seed ?? 0) : null, options, inputs, ...outside }), files: { ...files, ...outside.outside } })
   }
   yield* Effect.ignore(cache.save) // a store that cannot be written can still be planned with
   return keyed
+})
+
+/** Fails: `FileError` where an outside file is not what the step's key counts: then it changed while the pipeline ran, and nobody knows which of the two a result is of. */
+export const unchanged = ({ call, files }: Step): Effect.Effect<void, FileError, Store> => Object.keys(files).length === 0 ? Effect.void : Effect.gen(function*() {
+  const { root } = yield* Store, found: Record<string, string> = {}
+  yield* byContent(countedOf(call), yield* Digest.cache(join(root, "hashes.json")), call.stage.name, found)
+  const path = Object.keys(found).find((path) => found[path] !== files[path])
+  if (path !== undefined) return yield* new FileError({ path, doing: "read", code: "changed", problem: `it changed while the pipeline ran (an input of ${call.stage.name})` })
 })
 
 /** The steps of a pipeline by call id, inputs before users. */

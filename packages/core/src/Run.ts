@@ -67,6 +67,7 @@ const finish = (pipeline: string, step: Plan.Step, making: string, result: unkno
     const record = yield* Store.provenance(from)
     inputs[name] = { key: input, sha256: Key.digest(record?.outputs[port]?.files ?? []) }
   }
+  yield* Plan.unchanged(step) // after the last output: what is large is read while it is kept
   const written = Object.values(outputs).flatMap((output) => output.files).reduce((sum, file) => sum + file.bytes, 0)
   const record: Provenance = {
     format: 1, key, pipeline, stage: step.stage, version: call.stage.version, options: call.options as Schema.Json, seed: call.stage.seeded ? seed + (call.seed ?? 0) : null,
