@@ -99,6 +99,10 @@ for (const storage of storages) {
     add(kernel, `${storage}, ${name}`, { x: normal(rows * inner), ...stored(total), offsets: Uint32Array.from(offsets), out: real(rows * columns) }, { rows, columns, inner, groups, alpha: 0.5, total, format }, { tolerance: 1e-5 })
   }
 }
+for (const storage of ["bf16", "f16"] as const) {
+  const total = 21, weight = encode(storage, put(normal(total), { 1: Infinity, 2: -Infinity, 3: NaN, 17: NaN, 18: Infinity, 20: -Infinity })), format = formatOf(storage)
+  add("widen", `${storage}, NaN and infinities`, { weight, out: real(total) }, { count: total, from: 0, total, format }, { special: true })
+}
 for (const kernel of ["storedMatmulNT", "storedMatmulNN"]) {
   const [rows, columns, inner] = kernel === "storedMatmulNT" ? [3, 1100, 260] as const : [3, 260, 1100] as const // more than the host widens at once
   add(kernel, "larger than a tile of the host", { x: normal(rows * inner), weight: encode("bf16", normal(columns * inner)), out: real(rows * columns) }, { rows, columns, inner, total: columns * inner, format: 0 }, { tolerance: 5e-5 })

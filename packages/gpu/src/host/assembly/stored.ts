@@ -8,18 +8,23 @@ import { fillRow } from "./lanes"
 @inline
 const shift: f32 = 5192296858534827628530496329220096.0 // 2^112: from f16's exponent bias to f32's
 
-/** An f16 by its bits; infinities and NaN are not among what is stored. */
+// @ts-ignore: decorator
+@inline
+const infinite: u32 = 0x7c00 // f16's exponent bits, all set: infinity or NaN
+
+/** An f16 by its bits. */
 // @ts-ignore: decorator
 @inline
 function half(bits: u32): f32 {
-  const magnitude = reinterpret<f32>((bits & 0x7fff) << 13) * shift
-  return bits & 0x8000 ? -magnitude : magnitude
+  const magnitude = reinterpret<u32>(reinterpret<f32>((bits & 0x7fff) << 13) * shift) | ((bits & infinite) == infinite ? 0x7f800000 : 0)
+  return reinterpret<f32>(magnitude | (bits & 0x8000) << 16)
 }
 // @ts-ignore: decorator
 @inline
 function halves(words: v128): v128 {
-  const magnitude = f32x4.mul(i32x4.shl(v128.and(words, i32x4.splat(0x7fff)), 13), f32x4.splat(shift))
-  return v128.or(magnitude, i32x4.shl(v128.and(words, i32x4.splat(0x8000)), 16))
+  const exponent = i32x4.splat(infinite), magnitude = f32x4.mul(i32x4.shl(v128.and(words, i32x4.splat(0x7fff)), 13), f32x4.splat(shift))
+  const special = v128.and(i32x4.eq(v128.and(words, exponent), exponent), i32x4.splat(0x7f800000))
+  return v128.or(v128.or(magnitude, special), i32x4.shl(v128.and(words, i32x4.splat(0x8000)), 16))
 }
 
 function widenBrains(at: usize, out: usize, count: u32): void {
