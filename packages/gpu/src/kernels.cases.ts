@@ -171,6 +171,11 @@ for (const [rows, columns] of [[1, 1], [3, 5], [17, 64], [5, 131]] as const) {
   add("crossEntropy", name, { logits: normal(count, 3), targets, loss: real(rows), logNormalizer: real(rows) }, { rows, columns })
   add("crossEntropyGradient", name, { logits: normal(count), targets, logNormalizer: positive(rows).map((x) => x + 2), gradient: normal(rows), out: real(count) }, { rows, columns })
 }
+for (const columns of [5, 70]) {
+  const targets = Uint32Array.from([1, 0xffffffff, 2]), logits = put(normal(3 * columns), { [columns]: NaN, [columns + 1]: Infinity, [columns + 4]: -Infinity })
+  add("crossEntropy", `[3, ${columns}], a row left out that is not numbers`, { logits, targets, loss: real(3), logNormalizer: real(3) }, { rows: 3, columns }, { special: true })
+  add("crossEntropyGradient", `[3, ${columns}], a row left out that is not numbers`, { logits, targets, logNormalizer: Float32Array.of(3, NaN, 3), gradient: Float32Array.of(0.5, NaN, -1), out: real(3 * columns) }, { rows: 3, columns }, { special: true })
+}
 add("sumRows", "[1000, 6]", { x: normal(6000), out: real(6) }, { rows: 1000, columns: 6, scale: 1 }, { tolerance: 2e-5 })
 add("rmsNormGainGradient", "[1000, 6]", { x: normal(6000), inverse: positive(1000), gradient: normal(6000), out: real(6) }, { rows: 1000, columns: 6 }, { tolerance: 2e-5 })
 add("softmax", "large logits", { x: put(normal(40, 3), { 0: 5000, 10: -5000, 25: 4000 }), out: real(40) }, { rows: 4, columns: 10, scale: 1 }, { tolerance: 1e-5 })

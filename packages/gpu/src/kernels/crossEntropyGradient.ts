@@ -1,4 +1,4 @@
-/** out[row] = gradient[row] · (softmax(logits[row]) − one-hot(target)); zero where the target is 0xffffffff. */
+/** out[row] = gradient[row] · (softmax(logits[row]) − one-hot(target)); zero where the target is 0xffffffff, whatever the logits are. */
 import { make, perRow, reads, readsIndex, writes } from "../Kernel.ts"
 
 export const crossEntropyGradient = make("crossEntropyGradient", {
@@ -9,8 +9,9 @@ export const crossEntropyGradient = make("crossEntropyGradient", {
   source: new URL("./crossEntropyGradient.wgsl", import.meta.url),
   run: ({ gradient, logNormalizer, logits, out, targets }, { columns, rows }) => {
     for (let row = 0; row < rows; row++) {
-      const at = row * columns, target = targets[row]!, scale = target === 0xffffffff ? 0 : gradient[row]!
-      for (let c = 0; c < columns; c++) out[at + c] = scale * (Math.exp(logits[at + c]! - logNormalizer[row]!) - (c === target ? 1 : 0))
+      const at = row * columns, target = targets[row]!
+      if (target === 0xffffffff) { out.fill(0, at, at + columns); continue }
+      for (let c = 0; c < columns; c++) out[at + c] = gradient[row]! * (Math.exp(logits[at + c]! - logNormalizer[row]!) - (c === target ? 1 : 0))
     }
   }
 })

@@ -5,9 +5,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
   if (row >= p.rows) { return; }
   let at = row * p.columns;
   let chosen = targets[row];
-  var scale = gradient[row];
-  if (chosen == leftOut) { scale = 0.0; }
   for (var c = lane; c < p.columns; c += 64u) {
-    out[at + c] = scale * (exponential(logits[at + c] - logNormalizer[row]) - select(0.0, 1.0, c == chosen));
+    var value = 0.0; // of a row left out, also when its logits are not numbers
+    if (chosen != leftOut) { value = gradient[row] * (exponential(logits[at + c] - logNormalizer[row]) - select(0.0, 1.0, c == chosen)); }
+    out[at + c] = value;
   }
 }
