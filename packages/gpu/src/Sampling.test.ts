@@ -47,6 +47,11 @@ test("the fewest that reach top-p: a sort of everything agrees", () => {
     expect(weights.every((weight, id) => ids.includes(id) || weight <= least)).toBe(true)
   }), { seed: 4 })
 })
+test("a logit that is NaN is a defect that names it, not the first token", () => {
+  for (const options of [{}, { temperature: 1 }, { temperature: 1, topK: 2, topP: 0.5 }]) for (const given of [[NaN, NaN, NaN], [1, NaN, 5]]) {
+    expect(() => Sampling.choose(Float32Array.from(given), options, { index: 0 })).toThrow(`id ${given.findIndex(Number.isNaN)} is NaN`)
+  }
+})
 test("an option out of range is a defect that names it", () => {
   for (const [options, name] of [[{ temperature: -1 }, "temperature"], [{ topK: 0 }, "topK"], [{ topP: 0 }, "topP"], [{ minP: 2 }, "minP"], [{ repetitionPenalty: 0 }, "repetitionPenalty"]] as const) expect(() => Sampling.choose(logits, options, { index: 0 })).toThrow(name)
 })

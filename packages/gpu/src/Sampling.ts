@@ -45,7 +45,10 @@ export const penalized = (logits: Float32Array, before: Iterable<number>, penalt
 
 const likeliest = (logits: Float32Array): number => {
   let best = 0
-  for (let id = 1; id < logits.length; id++) if (logits[id]! > logits[best]!) best = id
+  for (let id = 0; id < logits.length; id++) {
+    if (Number.isNaN(logits[id]!)) throw new Error(`Sampling: the logit of id ${id} is NaN: the model's numbers overflow, or its weights are damaged`)
+    if (logits[id]! > logits[best]!) best = id
+  }
   return best
 }
 
@@ -72,7 +75,7 @@ export const candidates = (logits: Float32Array, options: Options): { readonly i
   return { ids, weights: ids.map(weight) }
 }
 
-/** The token chosen. Fails: an option out of range is a defect. */
+/** The token chosen. Fails: an option out of range, or a logit that is NaN, is a defect. */
 export const choose = (logits: Float32Array, options: Options, draw: Draw): number => {
   check(options)
   const { before = [], index, row = 0 } = draw, { repetitionPenalty = 1, seed = 0, temperature = 0 } = options
