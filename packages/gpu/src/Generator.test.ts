@@ -141,6 +141,17 @@ test("extents: they cover what is held and waste at most 256 places or a quarter
   expect(all.filter(({ extent, held }) => extent < held || extent > capacity || extent - held >= Math.max(256, held / 4 + 1))).toEqual([])
   expect(new Set(all.map(({ extent }) => extent)).size).toBeLessThanOrEqual(8 + 4 * 4)
 })
+test("an id that the model does not have is a defect that names it", () => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+  const arena = yield* (yield* hostDevice({ workers: 0 })).arena
+  for (const cache of [true, false]) {
+    const generator = yield* open(arena, plain, { batch: 2, cache })
+    for (const id of [plain.vocabulary, -1, 0.5]) {
+      const exit = yield* Effect.exit(generator.advance([{ row: 0, ids: [1], fresh: true }, { row: 1, ids: [2, id], fresh: true }]))
+      expect(String(exit)).toContain(`id ${id} in row 1 (axis vocabulary): the model has ids from 0 to ${plain.vocabulary - 1}`)
+    }
+    expect((yield* generator.advance([{ row: 1, ids: [plain.vocabulary - 1], fresh: true }])).length).toBe(1)
+  }
+}))))
 test("more tokens than fit, or a row that is none, is a defect that names it", () => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
   const arena = yield* plainDevice().arena, generator = yield* open(arena, plain, { batch: 1 })
   expect(() => Effect.runSync(generator.advance([{ row: 0, ids: text(1, window + 1), fresh: true }]))).toThrow(`would hold ${window + 1} tokens`)

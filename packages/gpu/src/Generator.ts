@@ -50,6 +50,13 @@ const checked = (rows: ReadonlyArray<Advance>, lengths: ReadonlyArray<number>, w
     if (ids.length === 0 || length > window) throw new Error(`Generator.advance: row ${row} would hold ${length} tokens after ${ids.length} more: from 1 to ${window} can be held`)
   }
 }
+/** An id beyond the table would be read from whatever lies there. */
+const checkIds = (rows: ReadonlyArray<Pick<Advance, "row" | "ids">>, vocabulary: number): void => {
+  for (const { ids, row } of rows) {
+    const wrong = ids.find((id) => !(Number.isInteger(id) && id >= 0 && id < vocabulary))
+    if (wrong !== undefined) throw new Error(`Generator.advance: id ${wrong} in row ${row} (axis vocabulary): the model has ids from 0 to ${vocabulary - 1}`)
+  }
+}
 const powerOfTwo = (least: number): number => 2 ** Math.ceil(Math.log2(least))
 
 /** Places that a pass attends to whose last token stands at place `held` − 1: rounded up, to multiples of 256 and above 2,048 of an eighth to a quarter of the length, so that few programs serve every length. */
@@ -95,6 +102,7 @@ export const make = (arena: Arena, recorded: Recorded, options: Options): Effect
   /** One pass: the next tokens of some rows, at most `tokens` of each; the logits after them. */
   const run = Effect.fn("Generator.pass")(function*(pass: Pass, rows: ReadonlyArray<{ readonly row: number; readonly ids: ReadonlyArray<number> }>, answers: Map<number, Float32Array>) {
     const { tokens } = pass, length = batch * tokens
+    checkIds(rows, pass.program.outputs.shape[1]!)
     const ids = new Uint32Array(length), positions = new Uint32Array(length), places = new Uint32Array(length).fill(KeyValueCache.noPlace), last = new Uint32Array(batch)
     for (const { ids: given, row } of rows) {
       given.forEach((id, at) => {
@@ -142,6 +150,7 @@ export const recomputing = (arena: Arena, options: { readonly batch?: number; re
   const held = Array.from({ length: batch }, (): ReadonlyArray<number> => [])
   const advance = Effect.fn("Generator.advance")(function*(rows: ReadonlyArray<Advance>) {
     checked(rows, held.map((ids) => ids.length), window)
+    checkIds(rows, program.outputs.shape[1]!)
     for (const { fresh, ids, row } of rows) held[row] = fresh ? ids : [...held[row]!, ...ids]
     const padded = new Uint32Array(batch * window), ends = Uint32Array.from(held, (ids, row) => row * window + Math.max(ids.length, 1) - 1)
     held.forEach((ids, row) => padded.set(ids, row * window)) // what stands after the last token is not seen by it
