@@ -38,6 +38,14 @@ test("pieces join to the text before the first stop string", () => {
     for (const piece of pieces) expect(before.startsWith(so += piece)).toBe(true)
   }), { seed: 9, numRuns: 400 })
 })
+test("a prompt may end inside a character, which then comes whole", () => {
+  const parts = (...all: ReadonlyArray<string>) => fc.array(fc.constantFrom(...all), { maxLength: 8 })
+  fc.assert(fc.property(parts("a", "é", "🚂", "\ufffd"), parts("a", "é", "€", "🚂", "\n"), fc.nat(), (before, after, cut) => {
+    const prompt = before.join(""), text = after.join(""), ids = Array.from(bytes.encode(text)), [first = ""] = Array.from(text), inside = ids.slice(0, cut % Math.max(1, bytes.encode(first).length)) // of the first character
+    const cutter = TextCutter.make(bytes, [...bytes.encode(prompt), ...inside])
+    expect(ids.slice(inside.length).map((id) => cutter.push(id).text).join("") + cutter.flush()).toBe(text)
+  }), { seed: 3, numRuns: 400 })
+})
 test("a decoder that treats the beginning of a text in its own way gives every word its space", () => {
   const words = [" one", " two", " three"], decode = (ids: ArrayLike<number>) => Array.from(ids, (id) => words[id]!).join("").replace(/^ /, "")
   const cutter = TextCutter.make({ decode }, [0])
