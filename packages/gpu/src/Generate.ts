@@ -21,7 +21,7 @@ export interface Options extends Sampling.Options {
 }
 /** Why an answer ended: at `maximum`, at an id or a string of `stop`, or because the generator's window was full. */
 export type Finish = "maximum" | "stop" | "stopString" | "window"
-/** A token of an answer: which prompt's, its number in the answer, and the text it settles (a character that several tokens spell comes with the last). The last piece of an answer says why it ended; it has no id when a stop id or a full window did. */
+/** A token of an answer: which prompt's, its number in the answer, and the text it settles (a character that several tokens spell comes with the last). The last piece of an answer says why it ended; it has no id when a stop id did. */
 export interface Piece { readonly prompt: number; readonly index: number; readonly id?: number; readonly text: string; readonly finish?: Finish }
 export interface Answer { readonly ids: ReadonlyArray<number>; readonly text: string; readonly finish: Finish }
 

@@ -10,6 +10,7 @@ import { topK } from "../kernels/topK.ts"
 import * as Recording from "../Recording.ts"
 import { kept } from "../Tensor.ts"
 import { hostDevice } from "./host.ts"
+import { plainDevice } from "./plain.ts"
 
 describe.each([["with onnxruntime-node", true], ["without", false]])("the host device in this thread, %s", (_, onnxRuntime) => {
   test.each([...kernels.keys()])("%s agrees with its plain form in f64", async (kernel) => {
@@ -82,6 +83,13 @@ test("a program that does not fit leaves nothing behind", () => Effect.runPromis
   expect((yield* Effect.flip(arena.submit(program)))._tag).toBe("DeviceError")
   expect((yield* arena.stats).liveBytes).toBe(4000) // x, which was there before
 }))))
+
+test("the plain device refuses a program recorded for several replicas", async () => {
+  const x = kept([4])
+  const program = Recording.record(() => { Recording.sumReplicas([x]) }, { replicas: 2 })
+  const exit = await Effect.runPromiseExit(Effect.scoped(Effect.flatMap(plainDevice().arena, (arena) => arena.submit(program))))
+  expect(String(exit)).toContain("recorded for 2 replicas, the plain device is one")
+})
 
 test("the committed SIMD module is what its sources compile to", async () => {
   const folder = mkdtempSync(join(tmpdir(), "switchyard-"))

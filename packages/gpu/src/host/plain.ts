@@ -7,7 +7,6 @@ import { crossing } from "../crossings.ts"
 import { Device, DeviceError, type Arena, type Service } from "../Device.ts"
 import type { Reals } from "../Kernel.ts"
 import { kernels } from "../kernels.ts"
-import { sumReplicasStep } from "../Recording.ts"
 import type { Slot, Tensor } from "../Tensor.ts"
 
 type Memory = Reals | Uint32Array
@@ -29,7 +28,7 @@ export const plainDevice = (options: { readonly precision?: "f32" | "f64" } = {}
     return crossing("plain", {
       upload: (tensor, data) => data.length === tensor.slot.length ? Effect.sync(() => { memoryOf(tensor.slot).set(data) })
         : Effect.fail(wrong(tensor, "upload", `${data.length} numbers for shape [${tensor.shape.join(", ")}]`)),
-      submit: (program) => Effect.sync(() => {
+      submit: (program) => program.replicas !== 1 ? Effect.die(new Error(`program ${program.id} was recorded for ${program.replicas} replicas, the plain device is one: record with { replicas: device.replicas }`)) : Effect.sync(() => {
         const slabs = program.placement.slabs.map((length) => new ArrayBuffer(length * width))
         const bytes = slabs.reduce((sum, slab) => sum + slab.byteLength, 0)
         const memory = (id: number): Memory => {
@@ -39,7 +38,6 @@ export const plainDevice = (options: { readonly precision?: "f32" | "f64" } = {}
           return slot.dtype === "u32" ? new Uint32Array(slab, 0, slot.length) : precision === "f64" ? new Float64Array(slab, 0, slot.length) : new Float32Array(slab, 0, slot.length)
         }
         for (const step of program.steps) {
-          if (step.kernel === sumReplicasStep) continue
           const kernel = kernels.get(step.kernel)
           if (kernel === undefined) throw new Error(`unknown kernel ${step.kernel}`)
           const params = Object.fromEntries(Object.keys(kernel.params).map((name, at) => [name, step.params[at]!]))
