@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Effect } from "effect"
+import type { Failure } from "../Device.ts"
 import { disagreements, kernelCases, runCase } from "../kernels.cases.ts"
 import { kernels } from "../kernels.ts"
 import { affine } from "../kernels/affine.ts"
@@ -82,6 +83,15 @@ test("a program that does not fit leaves nothing behind", () => Effect.runPromis
   yield* arena.upload(x, new Float32Array(1000))
   expect((yield* Effect.flip(arena.submit(program)))._tag).toBe("DeviceError")
   expect((yield* arena.stats).liveBytes).toBe(4000) // x, which was there before
+}))))
+
+test.each([0, 1])("an arena whose scope is closed says so, with %i workers", (workers) => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+  const device = yield* hostDevice({ workers }), x = kept([3], { label: "x" }), y = kept([3])
+  const program = Recording.record(() => { Recording.step(affine, { x, out: y }, { count: 3, scale: 2, shift: 0 }) })
+  const arena = yield* Effect.scoped(Effect.tap(device.arena, (arena) => arena.upload(x, Float32Array.of(1, 2, 3))))
+  for (const call of [arena.read(x), arena.upload(x, new Float32Array(3)), arena.submit(program), arena.free([x])] as ReadonlyArray<Effect.Effect<unknown, Failure>>) {
+    expect(yield* Effect.flip(call)).toMatchObject({ _tag: "DeviceError", problem: "the arena's scope was closed" })
+  }
 }))))
 
 test("the plain device refuses a program recorded for several replicas", async () => {

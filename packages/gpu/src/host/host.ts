@@ -50,6 +50,22 @@ const checkReplicas = (program: Program, replicas: number): void => {
   if (program.replicas !== replicas) throw new Error(`program ${program.id} was recorded for ${program.replicas} replicas, the device has ${replicas}: record with { replicas: device.replicas }`)
 }
 
+/** The arena until its scope is closed: a call after that fails, as on every device, instead of finding memory without its numbers. */
+const whileOpen = (arena: Effect.Effect<Arena, Failure, Scope.Scope>): Effect.Effect<Arena, Failure, Scope.Scope> => Effect.gen(function*() {
+  const opened = yield* arena
+  let open = true
+  yield* Effect.addFinalizer(() => Effect.sync(() => { open = false }))
+  const only = <A>(doing: string, call: Effect.Effect<A, Failure>): Effect.Effect<A, Failure> => Effect.suspend(() => open ? call
+    : Effect.fail(new DeviceError({ device: "host", doing, problem: "the arena's scope was closed", remedy: "Use an arena inside its scope only." })))
+  return {
+    upload: (tensor, data) => only(`upload ${tensor.slot.label}`, opened.upload(tensor, data)),
+    submit: (program) => only("submit", opened.submit(program)),
+    read: (tensor) => only(`read ${tensor.slot.label}`, opened.read(tensor)),
+    free: (tensors) => only("free", opened.free(tensors)),
+    stats: opened.stats
+  }
+})
+
 const inlineArena = (options: HostOptions): Effect.Effect<Arena, Failure, Scope.Scope> =>
   Effect.acquireRelease(attempt("open an arena", () => makeReplica(options)), (replica) => Effect.sync(() => replica.close())).pipe(Effect.map((replica): Arena => crossing("host", {
     upload: (tensor, data) => {
@@ -85,14 +101,14 @@ const places = (options: HostOptions) => ({ scratchBytes: (program: Program) => 
 export const hostDevice = (options: HostOptions = {}): Effect.Effect<Service, Failure, Scope.Scope> => {
   const { precision = "f32", workers = defaultWorkers() } = options
   if (precision === "f64") return Effect.sync(() => ({ ...plainDevice({ precision }), name: "host" }))
-  if (workers === 0) return Effect.sync(() => ({ name: "host", adapter: describe(options, 0), replicas: 1, largestBuffer: options.largestBuffer ?? largestArena, arena: inlineArena(options), ...places(options) }))
+  if (workers === 0) return Effect.sync(() => ({ name: "host", adapter: describe(options, 0), replicas: 1, largestBuffer: options.largestBuffer ?? largestArena, arena: whileOpen(inlineArena(options)), ...places(options) }))
   return Effect.acquireRelease(
     Effect.tryPromise({
       try: () => openWorkers(workers),
       catch: (cause) => new DeviceError({ device: "host", doing: `start ${workers} workers`, problem: String(cause), remedy: "Ask for { workers: 0 } to run in this thread." })
     }),
     (opened) => Effect.promise(() => opened.close())
-  ).pipe(Effect.map((opened): Service => ({ name: "host", adapter: describe(options, workers), replicas: workers, largestBuffer: options.largestBuffer ?? largestArena, arena: workerArena(opened, options), ...places(options) })))
+  ).pipe(Effect.map((opened): Service => ({ name: "host", adapter: describe(options, workers), replicas: workers, largestBuffer: options.largestBuffer ?? largestArena, arena: whileOpen(workerArena(opened, options)), ...places(options) })))
 }
 /**
  * The processor as a device.
