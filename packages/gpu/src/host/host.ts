@@ -3,7 +3,7 @@
  * its own arena and its own share of the batch; docs/architecture.md says what a replica is.
  */
 import { cpus } from "node:os"
-import { Effect, Layer, type Scope } from "effect"
+import { Effect, Layer, type Scope, Semaphore } from "effect"
 import { crossing } from "../crossings.ts"
 import { Device, DeviceError, DeviceLost, type Arena, type Failure, type Service, type Stats } from "../Device.ts"
 import type { Program } from "../Recording.ts"
@@ -102,13 +102,15 @@ export const hostDevice = (options: HostOptions = {}): Effect.Effect<Service, Fa
   const { precision = "f32", workers = defaultWorkers() } = options
   if (precision === "f64") return Effect.sync(() => ({ ...plainDevice({ precision }), name: "host" }))
   if (workers === 0) return Effect.sync(() => ({ name: "host", adapter: describe(options, 0), replicas: 1, largestBuffer: options.largestBuffer ?? largestArena, arena: whileOpen(inlineArena(options)), ...places(options) }))
-  return Effect.acquireRelease(
-    Effect.tryPromise({
-      try: () => openWorkers(workers),
-      catch: (cause) => new DeviceError({ device: "host", doing: `start ${workers} workers`, problem: String(cause), remedy: "Ask for { workers: 0 } to run in this thread." })
-    }),
-    (opened) => Effect.promise(() => opened.close())
-  ).pipe(Effect.map((opened): Service => ({ name: "host", adapter: describe(options, workers), replicas: workers, largestBuffer: options.largestBuffer ?? largestArena, arena: whileOpen(workerArena(opened, options)), ...places(options) })))
+  const start = Effect.tryPromise({
+    try: () => openWorkers(workers),
+    catch: (cause) => new DeviceError({ device: "host", doing: `start ${workers} workers`, problem: String(cause), remedy: "Ask for { workers: 0 } to run in this thread." })
+  })
+  return Effect.acquireRelease(Effect.map(start, (opened) => ({ opened, turn: Semaphore.makeUnsafe(1) })), (held) => Effect.promise(() => held.opened.close())).pipe(Effect.map((held): Service => {
+    // where one has died, the next arena has fresh ones: a stage can be begun again
+    const living = Effect.uninterruptible(Semaphore.withPermit(held.turn)(Effect.suspend(() => held.opened.lost() ? Effect.tap(start, (fresh) => Effect.sync(() => { held.opened = fresh })) : Effect.succeed(held.opened))))
+    return { name: "host", adapter: describe(options, workers), replicas: workers, largestBuffer: options.largestBuffer ?? largestArena, arena: whileOpen(Effect.flatMap(living, (opened) => workerArena(opened, options))), ...places(options) }
+  }))
 }
 /**
  * The processor as a device.

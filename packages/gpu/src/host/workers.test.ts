@@ -115,13 +115,12 @@ describe("two worker replicas", () => {
   })))
 })
 
-test("a worker that dies inside a step is DeviceLost, for what was under way and for what comes after", async () => {
+test("a worker that dies inside a step is DeviceLost, for what was under way and for what comes after; the next arena has fresh workers", async () => {
   const threads: Array<Worker> = []
   const started = (message: unknown) => { threads.push((message as { worker: Worker }).worker) }
   subscribe("worker_threads", started)
   await run(Effect.gen(function*() {
     const lost = yield* hostDevice({ workers: 2, onnxRuntime: false }) // a thread ended inside that library would take the process with it
-    unsubscribe("worker_threads", started)
     const arena = yield* lost.arena
     const x = kept([512, 512]), y = kept([512, 512])
     const long = Recording.record(() => {
@@ -135,6 +134,15 @@ test("a worker that dies inside a step is DeviceLost, for what was under way and
     expect((yield* Fiber.join(submitted))._tag).toBe("DeviceLost")
     expect((yield* Effect.flip(arena.read(x)))._tag).toBe("DeviceLost")
     expect(threads.length).toBe(2)
+    const sum = Recording.record(() => { Recording.sumReplicas([y]) }, { replicas: 2 })
+    yield* Effect.all(Array.from({ length: 2 }, () => Effect.scoped(Effect.gen(function*() { // at once: they share them
+      const fresh = yield* lost.arena
+      yield* fresh.upload(y, sequence(512 * 512))
+      yield* fresh.submit(sum)
+      expect((yield* fresh.read(y))[3]).toBe(2 * sequence(4)[3]!)
+    }))), { concurrency: "unbounded" })
+    expect(threads.length).toBe(4)
+    unsubscribe("worker_threads", started)
   }))
 })
 

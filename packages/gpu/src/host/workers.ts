@@ -49,6 +49,8 @@ export interface WorkerArena {
 }
 export interface Workers {
   readonly count: number
+  /** Whether one has died: no arena can be opened any more. */
+  readonly lost: () => boolean
   readonly open: (options: ArenaOptions) => Promise<WorkerArena>
   readonly close: () => Promise<void>
 }
@@ -127,6 +129,7 @@ export const openWorkers = async (count: number): Promise<Workers> => {
   await askAll(() => ({ arena: 0, do: "greet" }))
   return {
     count,
+    lost: () => lost !== undefined && !closing,
     close: async () => { closing = true; await stopAll() },
     open: async (options) => {
       const arena = ++arenas
