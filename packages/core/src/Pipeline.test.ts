@@ -92,6 +92,13 @@ describe("repeat", () => {
   test("a seed that is no whole number is a mistake", () => {
     expect(() => several([0.5])).toThrow("a seed is a whole number, got 0.5")
   })
+  test("a seed below zero, of the run or with a repetition's, is refused before any work, and only where it matters", async () => {
+    const refused = async (run: Effect.Effect<unknown, unknown, Store.Store>, seed: number) => Cause.squash((await ends(Effect.provideService(run, Pipeline.Seed, seed)) as Exit.Failure<unknown, unknown>).cause)
+    expect(await refused(Pipeline.run(build()), -1)).toMatchObject({ _tag: "DescriptionError", message: "text/repeat: its seed would be -1: the run's (--seed) plus a repetition's is a whole number from 0 to 2^53 - 1" })
+    expect(await refused(Pipeline.run(several([-3])), 2)).toMatchObject({ at: "text/repeat" })
+    expect(what()).toEqual([])
+    expect(await go(Effect.provideService(Pipeline.run(Pipeline.make("p", () => ({ a: load({ at: at("law") }) }))), Pipeline.Seed, -1))).toMatchObject({ a: { text: "law" } })
+  })
 })
 
 describe("keys", () => {

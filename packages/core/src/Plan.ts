@@ -11,7 +11,7 @@ import { FileError } from "./File.ts"
 import type { HubError } from "./HubError.ts"
 import { before, calls, leaves, named, type Outputs } from "./Graph.ts"
 import * as Key from "./Key.ts"
-import { type Any, type Call, mapTree } from "./Node.ts"
+import { type Any, type Call, DescriptionError, mapTree } from "./Node.ts"
 import type { Provenance } from "./Provenance.ts"
 import { kept, Store, type StoreError } from "./Store.ts"
 
@@ -105,11 +105,12 @@ export const keys = (all: ReadonlyArray<Call>): Effect.Effect<ReadonlyMap<string
   const cache = yield* Digest.cache(join(root, "hashes.json"))
   const keyed = new Map<string, Keyed>()
   for (const call of all) {
-    const { name, version, seeded } = call.stage, files: Record<string, string> = {}
+    const { name, version, seeded } = call.stage, files: Record<string, string> = {}, own = seeded ? seed + (call.seed ?? 0) : null
+    if (own !== null && !(Number.isSafeInteger(own) && own >= 0)) return yield* Effect.die(new DescriptionError({ at: name, problem: `its seed would be ${own}: the run's (--seed) plus a repetition's is a whole number from 0 to 2^53 - 1` }))
     const inputs = Object.fromEntries(Object.entries(call.inputs).map(([input, tree]) => [input, mapTree(tree, (node) => keyOf(keyed, node))]))
     const options = yield* byContent(countedOf(call), cache, name, files)
     const outside = call.stage.outside === undefined ? {} : { outside: yield* call.stage.outside(Schema.decodeUnknownSync(call.stage.options)(call.options)) }
-    keyed.set(call.id, { key: Key.of({ stage: name, version, seed: seeded ? seed + (call.seed ?? 0) : null, options, inputs, ...outside }), files: { ...files, ...outside.outside } })
+    keyed.set(call.id, { key: Key.of({ stage: name, version, seed: own, options, inputs, ...outside }), files: { ...files, ...outside.outside } })
   }
   yield* Effect.ignore(cache.save) // a store that cannot be written can still be planned with
   return keyed
