@@ -93,6 +93,19 @@ describe("Corpus.make", () => {
     expect(none.message).toMatch(/none of the \d+ documents of train has 90.0 % of its bytes in ASCII.*Lower minimumAscii/s)
   })
 
+  test("too little room is told as such, of the split that it leaves without text", async () => {
+    expect(await failure(Corpus.make(documents(30), { domain: "a", maximumBytes: 4 }))).toMatchObject({ reason: "empty", problem: "of maximumBytes 4 the part of choose is 0 bytes, in which no text of it fits", remedy: "Raise maximumBytes" })
+  })
+
+  test("shares that make up no whole, and a seed below zero, are refused where they are written", async () => {
+    const at = { _tag: "File" as const, path: "a.txt" }
+    for (const shares of [{ train: 8, choose: 1, report: 1 }, { train: 0, choose: 0, report: 0 }, { train: 1.5, choose: -0.5, report: 0 }, { train: NaN, choose: 0.5, report: 0.5 }]) {
+      await expect(run(Corpus.make(documents(5), { domain: "a", shares }))).rejects.toThrow("Corpus.make: shares are parts of one, 0 or more each")
+      expect(() => Corpus.load({ at, domain: "a", shares })).toThrow(/^corpus\/load\.options: .*(parts of one|NaN|finite)/s)
+    }
+    expect(() => Corpus.load({ at, domain: "a", seed: -1 })).toThrow(/^corpus\/load\.options: /)
+  })
+
   test("empty, blank and indivisible corpora are typed errors", async () => {
     expect((await failure(Corpus.make([], { domain: "a" }))).reason).toBe("empty")
     expect((await failure(Corpus.make([{ id: "1", text: " \n" }], { domain: "a" }))).message).toMatch(/none of 1 documents has any text/)

@@ -57,7 +57,7 @@ export interface MakeOptions {
   readonly clusters?: boolean
   /** Two documents are near-duplicates above this part of the shorter one's shingles. Default 0.05. */
   readonly share?: number
-  /** Target parts of the bytes. Default 0.8, 0.1, 0.1. */
+  /** Target parts of the bytes, which make up one. Default 0.8, 0.1, 0.1. */
   readonly shares?: Readonly<Record<Split, number>>
   /** Of the split. Default 0. */
   readonly seed?: number
@@ -73,6 +73,7 @@ export interface MakeOptions {
 export const make = (given: ReadonlyArray<{ readonly id: string; readonly text: string }>, options: MakeOptions): Effect.Effect<Corpus, CorpusError> => Effect.gen(function*() {
   const { domain, share = 0.05, shares = { train: 0.8, choose: 0.1, report: 0.1 }, seed = 0, minimumAscii = 0, maximumBytes } = options
   const fail = (reason: CorpusError["reason"], problem: string, remedy: string) => new CorpusError({ reason, domain, problem, remedy })
+  if (!isWhole(shares)) throw new Error(`Corpus.make: shares are parts of one, 0 or more each, got ${JSON.stringify(shares)}`)
   const documents = given.filter(({ text }) => text.trim() !== "")
   if (documents.length === 0) return yield* fail("empty", `none of ${given.length} documents has any text`, "Give files with text")
   const hashes = documents.map(({ text }) => shingles(text))
@@ -98,12 +99,13 @@ export const make = (given: ReadonlyArray<{ readonly id: string; readonly text: 
     return yield* fail("overlap", `${percent(worst)} of the held-out text's 12-word sequences stand in the train text too (at most 1 % is allowed)`,
       "Split by clusters, lower `share`, or set allowOverlap to accept it")
   }
-  const kept = splits.flatMap((name) => {
-    const mine = Array.from(order).filter((index) => split[index] === name && asciiOf(documents[index]!.text) >= minimumAscii).map((index): Document => ({ ...documents[index]!, split: name }))
-    return maximumBytes === undefined ? mine : atMost(mine, Math.round(maximumBytes * shares[name]))
-  })
-  const without = splits.find((name) => of(name).length > 0 && !kept.some((document) => document.split === name))
-  if (without !== undefined) return yield* fail("empty", `none of the ${of(without).length} documents of ${without} has ${percent(minimumAscii)} of its bytes in ASCII`, "Lower minimumAscii")
+  const room = (name: Split) => maximumBytes === undefined ? Infinity : Math.round(maximumBytes * shares[name])
+  const wanted = splits.flatMap((name) => Array.from(order).filter((index) => split[index] === name && asciiOf(documents[index]!.text) >= minimumAscii).map((index): Document => ({ ...documents[index]!, split: name })))
+  const kept = splits.flatMap((name) => atMost(wanted.filter((document) => document.split === name), room(name)))
+  const without = (documents: ReadonlyArray<Document>) => splits.find((name) => of(name).length > 0 && !documents.some((document) => document.split === name))
+  const foreign = without(wanted), cut = without(kept)
+  if (foreign !== undefined) return yield* fail("empty", `none of the ${of(foreign).length} documents of ${foreign} has ${percent(minimumAscii)} of its bytes in ASCII`, "Lower minimumAscii")
+  if (cut !== undefined) return yield* fail("empty", `of maximumBytes ${maximumBytes} the part of ${cut} is ${room(cut)} bytes, in which no text of it fits`, "Raise maximumBytes")
   const count = (name: Split) => { const mine = kept.filter((document) => document.split === name); return { documents: mine.length, bytes: bytesOf(mine) } }
   const header: Header = {
     domain, bytes: bytesOf(kept), documents: kept.length, clusters: sizes.size,
@@ -113,6 +115,8 @@ export const make = (given: ReadonlyArray<{ readonly id: string; readonly text: 
   return { kind: "corpus", header, domain, documents: kept }
 })
 
+/** Whether parts make up a whole. */
+const isWhole = (shares: Readonly<Record<Split, number>>): boolean => splits.every((name) => shares[name] >= 0) && Math.abs(splits.reduce((sum, name) => sum + shares[name], 0) - 1) < 1e-6
 /** Held-out shingles that may stand in the train text. */
 const overlapLimit = 0.01
 const percent = (part: number) => `${(100 * part).toFixed(1)} %`
@@ -194,8 +198,8 @@ export const load = Stage.make("corpus/load", {
     domain: Schema.String,
     clusters: Schema.Boolean.pipe(Stage.byDefault(true)),
     share: Schema.Number.check(Schema.isBetween({ minimum: 0, maximum: 1 })).pipe(Stage.byDefault(0.05)),
-    shares: Schema.Struct({ train: Schema.Number, choose: Schema.Number, report: Schema.Number }).pipe(Stage.byDefault({ train: 0.8, choose: 0.1, report: 0.1 })),
-    seed: Schema.Int.pipe(Stage.byDefault(0)),
+    shares: Schema.Struct({ train: Schema.Number, choose: Schema.Number, report: Schema.Number }).check(Schema.makeFilter((shares) => isWhole(shares) || "shares are parts of one, 0 or more each")).pipe(Stage.byDefault({ train: 0.8, choose: 0.1, report: 0.1 })),
+    seed: Schema.Int.check(Schema.isGreaterThanOrEqualTo(0)).pipe(Stage.byDefault(0)),
     separator: Schema.optionalKey(Schema.String),
     documentBytes: Schema.optionalKey(Schema.Int.check(Schema.isGreaterThan(0))),
     minimumAscii: Schema.optionalKey(Schema.Number.check(Schema.isBetween({ minimum: 0, maximum: 1 }))),
