@@ -56,6 +56,11 @@ test("a plan walks the graph from headers, runs nothing, and shows the actual fi
   expect(Plan.table(after)).toMatch(/ {2}actual +403M +· +57\.6k/)
 })))
 
+test("figures of any size have three digits and a unit below a thousand", () => {
+  const shown = (flops: number) => Plan.table([{ stage: "s", key: "k", status: "to do", cached: false, inputs: {}, header: {}, cost: { flops }, actual: undefined, seconds: undefined }]).split("\n")[1]!.split(/ +/)[5]
+  expect([0, 1, 999, 1000, 999_499, 999_500, 999_999, 1e6, 1.5e18, 2e21, 0.1 + 0.2].map(shown)).toEqual(["0", "1", "999", "1.00k", "999k", "1.00M", "1.00M", "1.00M", "1.50E", "2.00Z", "0.3"])
+})
+
 test("a plan that is right within 20 % passes; a planted wrong one is flagged", () => within(Effect.gen(function*() {
   const of = (planned: number) => Pipeline.make("p", () => ({ delta: train(base({ hidden: 10 }), { planned }) }))
   for (const [planned, flagged] of [[1, []], [2, ["flops"]], [0.5, ["flops"]]] as const) {

@@ -4,11 +4,12 @@
 import { compare, type Cost, quantities } from "./Cost.ts"
 import type { Planned } from "./Plan.ts"
 
-const units = ["", "k", "M", "G", "T", "P"]
+const units = ["", "k", "M", "G", "T", "P", "E", "Z"]
 const short = (value: number | undefined): string => {
   if (value === undefined) return "·"
-  const power = value < 1000 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(value) / 3))
-  return `${power === 0 ? value : (value / 1000 ** power).toPrecision(3)}${units[power]}`
+  const rounded = Number(value.toPrecision(3)) // first, so that 999,999 is 1.00M and not a thousand thousands
+  const power = rounded < 1000 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(rounded) / 3))
+  return `${power === 0 ? rounded : (rounded / 1000 ** power).toPrecision(3)}${units[power]}`
 }
 const parameters = (header: unknown): number | undefined => {
   const value = (header as { readonly parameters?: unknown } | null | undefined)?.parameters
