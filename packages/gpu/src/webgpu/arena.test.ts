@@ -167,6 +167,14 @@ here("a lost device", () => {
       expect((yield* fresh.read(out))[999]).toBe(1999)
     }))
   })))
+  test("arenas that are opened at once after it share one fresh device", () => onSoftware((_, { destroyDevice, service }) => Effect.gen(function*() {
+    const { prototype } = (globals as unknown as { GPUAdapter: { prototype: GPUAdapter } }).GPUAdapter, real = prototype.requestDevice
+    let asked = 0
+    prototype.requestDevice = function(this: GPUAdapter, ...given) { asked++; return real.apply(this, given) }
+    destroyDevice()
+    yield* Effect.scoped(Effect.all([service.arena, service.arena, service.arena], { concurrency: "unbounded" })).pipe(Effect.ensuring(Effect.sync(() => { prototype.requestDevice = real })))
+    expect(asked).toBe(1)
+  })))
   test("lost in the middle of a read", () => onSoftware((arena, { destroyDevice }) => Effect.gen(function*() {
     const x = kept([1_000_000])
     yield* arena.upload(x, counting(1_000_000))

@@ -109,8 +109,9 @@ export const openDevice = (name: string, find: Effect.Effect<GPUAdapter, DeviceE
     const adapter = yield* find
     let live = yield* open(name, adapter, options)
     yield* Effect.addFinalizer(() => Effect.sync(() => { live.lost ??= "its scope was closed"; live.device.destroy() }))
-    const current = Effect.suspend((): Effect.Effect<Live, DeviceError> => live.lost === undefined ? Effect.succeed(live)
-      : Effect.flatMap(find, (again) => Effect.tap(open(name, again, options), (fresh) => Effect.sync(() => { live = fresh }))))
+    const opening = Semaphore.makeUnsafe(1) // arenas that are opened at once share the fresh device
+    const current = Effect.uninterruptible(Semaphore.withPermit(opening)(Effect.suspend((): Effect.Effect<Live, DeviceError> => live.lost === undefined ? Effect.succeed(live)
+      : Effect.flatMap(find, (again) => Effect.tap(open(name, again, options), (fresh) => Effect.sync(() => { live = fresh }))))))
     const service: Service = { name, adapter: describe(adapter), replicas: 1, largestBuffer: live.largestBuffer, arena: Effect.flatMap(current, makeArena) }
     return { service, destroyDevice: () => { live.lost ??= "destroyed"; live.device.destroy() } }
   })
