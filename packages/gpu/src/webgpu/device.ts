@@ -10,6 +10,7 @@ import { makeArena } from "./arena.ts"
 import { type Forms, formsOf } from "./forms.ts"
 import { describe, isSoftware } from "./instance.ts"
 import { moduleOf } from "./prelude.ts"
+import { quadsAreNeighbours } from "./quads.ts"
 
 /** One opened device. */
 export interface Live {
@@ -42,8 +43,9 @@ const open = (name: string, adapter: GPUAdapter, options: Options): Effect.Effec
       const requiredLimits = Object.fromEntries(asked.map((limit) => [limit, adapter.limits[limit]]))
       const requiredFeatures = wanted.filter((feature) => adapter.features.has(feature) && !(options.without ?? []).some((left) => left === feature))
       const device = await adapter.requestDevice({ requiredLimits, requiredFeatures, label: name })
+      const quads = device.features.has("subgroups") && await quadsAreNeighbours(device)
       const live: Live = {
-        name, device, forms: formsOf(device.features, isSoftware(adapter)), pipelines: new Map(), turn: Semaphore.makeUnsafe(1), lost: undefined, problem: undefined,
+        name, device, forms: formsOf(quads, isSoftware(adapter)), pipelines: new Map(), turn: Semaphore.makeUnsafe(1), lost: undefined, problem: undefined,
         largestBuffer: Math.min(device.limits.maxBufferSize, device.limits.maxStorageBufferBindingSize, options.largestBuffer ?? Infinity)
       }
       void device.lost.then(({ message, reason }) => live.lost ??= message || reason || "no reason given")

@@ -1,4 +1,4 @@
-/** Which form of a kernel an adapter gets, by what it says of itself: whether lanes can hand values round in fours, and whether it runs on the processor. */
+/** Which form of a kernel an adapter gets, by what it says of itself and what it was seen to do: whether lanes can hand values round in fours, and whether it runs on the processor. */
 import { type Any, type Binding, groups, type Workgroups } from "../Kernel.ts"
 
 export interface Forms {
@@ -7,7 +7,8 @@ export interface Forms {
   /** Rows by quads of lanes: rows.quad.wgsl in place of rows.wgsl. */
   readonly rows: boolean
 }
-export const formsOf = (features: ReadonlySet<string>, software: boolean): Forms => ({ products: features.has("subgroups"), rows: features.has("subgroups") && software })
+/** `quads`: it has subgroups, and their quads are neighbours (quads.ts). */
+export const formsOf = (quads: boolean, software: boolean): Forms => ({ products: quads, rows: quads && software })
 
 /** Matrix products: they say what is multiplied, the tile is shared. */
 const products: ReadonlySet<string> = new Set([
