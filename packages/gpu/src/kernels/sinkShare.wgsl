@@ -12,5 +12,5 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(num_workgroups) wo
   for (var c = lane; c < p.columns; c += lanesOfRow) { if (probability[at + c] == likeliest) { score = max(score, p.scale * x[at + c]); } }
   score = maximumOverRow(score, index);
   let sink = sinks[row / p.repeat % p.heads];
-  out[row] = sigmoid(score - logarithm(likeliest) - sink); // all lanes the same
+  if (lane == 0u) { out[row] = sigmoid(score - logarithm(likeliest) - sink); }
 }
