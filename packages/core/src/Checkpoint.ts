@@ -213,7 +213,11 @@ const writeInto = (checkpoint: Any, folder: string, { dtype, families = Family.f
       canonical.set(inFile, name)
       return { name: inFile, shape, dtype: dtypeOf(name) }
     })
-    const packed = [...packs.values()].map(({ file, members, shape }) => ({ name: file, shape, dtype: dtypeOf(members[0]!.name) }))
+    const packed = [...packs.values()].map(({ file, members, shape }) => {
+      // one that is wider than the others, as an adapter leaves it, keeps its bits
+      const [first, ...others] = new Set(members.map(({ name }) => dtypeOf(name)))
+      return { name: file, shape, dtype: others.length === 0 ? first! : "F32" as const }
+    })
     yield* Safetensors.writeFolder(folder, [...planned, ...packed], (name) => canonical.has(name) ? weights.read(canonical.get(name)!) : pack(weights, packs.get(name)!), shardBytes === undefined ? {} : { shardBytes })
     const config = Family.writeConfig(layout, model, Dtype.isEight(planned[0]!.dtype) ? "BF16" : planned[0]!.dtype, families)
     yield* layout === Family.own ? File.writeJson(join(folder, "config.json"), config) : File.write(join(folder, "config.json"), configText(config))

@@ -1,9 +1,14 @@
 import { expect, test } from "@jest/globals"
 import { Effect } from "effect"
 import fc from "fast-check"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as Checkpoint from "./Checkpoint.ts"
 import * as Family from "./Family.ts"
 import * as Model from "./Model.ts"
 import { pack, packsOf, unpack } from "./packedTensors.ts"
+import * as Tokenizer from "./Tokenizer.ts"
 import * as Weights from "./Weights.ts"
 
 const run = Effect.runPromise
@@ -40,4 +45,19 @@ test("what is put together is taken apart again, by any rows", async () => {
     const found = packsOf(family(way), model).get("model.layers.1.mlp.gate_up_proj.weight")!, stored = Weights.fromMemory({ [found.file]: { shape: found.shape, data: await run(pack(weights, found)) } })
     expect(await run(unpack(stored, found, name, rows))).toEqual(await run(weights.read(name, rows)))
   }))
+})
+
+test("a written pack keeps the bits of the widest tensor in it, whichever that is", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "packs-")), whole = { ...model, vocabulary: 260 }, wide = "layers.0.attention.value"
+  // sevenths need more bits than bf16 has, whole numbers below 256 do not
+  const mixed = Weights.fromMemory(new Map(Model.tensors(whole).map(({ name, shape }) => {
+    const data = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => i % 200 / (name === wide ? 7 : 1))
+    return [name, { shape, data, dtype: name === wide ? "F32" as const : "BF16" as const }]
+  })))
+  try {
+    await run(Checkpoint.write(Checkpoint.make({ model: whole, weights: mixed, tokenizer: Tokenizer.bytes() }), join(folder, "model"), { family: "phi3" }))
+    const { weights: read } = await run(Checkpoint.open(join(folder, "model")))
+    for (const name of mixed.infos.keys()) expect([name, await run(read.read(name))]).toEqual([name, await run(mixed.read(name))])
+    expect(["layers.0.attention.query", "layers.1.attention.query"].map((name) => read.infos.get(name)!.dtype)).toEqual(["F32", "BF16"])
+  } finally { rmSync(folder, { recursive: true, force: true }) }
 })
