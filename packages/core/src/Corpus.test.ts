@@ -168,6 +168,18 @@ test("the plan of one text that is cut says about what each split will have", as
   expect((await run(definition.describe({}, { ...options, separator: "\n\n" })) as { readonly header: Corpus.Header }).header.splits).toBeUndefined()
 })
 
+test("the same bytes as a text and as JSON lines are two corpora, and each is kept as its own", async () => {
+  const place = mkdtempSync(join(tmpdir(), "switchyard-forms-")), lines = documents(30).map((document) => `${JSON.stringify(document)}\n`).join("")
+  const of = (name: string) => Pipeline.make("p", () => ({ corpus: Corpus.load({ at: { _tag: "File", path: join(place, name) }, domain: "a", separator: "\n" }) }))
+  for (const name of ["a.json", "a.jsonl", "b.jsonl"]) writeFileSync(join(place, name), lines)
+  await run(Effect.gen(function*() {
+    const { corpus: text } = yield* Pipeline.run(of("a.json")), { corpus: records } = yield* Pipeline.run(of("a.jsonl"))
+    expect(new Set(records.documents.map(({ text }) => text))).toEqual(new Set(documents(30).map(({ text }) => text)))
+    expect(text.documents.every(({ text }) => text.startsWith("{\"id\":"))).toBe(true)
+    expect((yield* Pipeline.plan(of("b.jsonl")))[0]!.status).toBe("kept")
+  }).pipe(Effect.provide(Store.layer(join(place, "store")))))
+})
+
 describe("Corpus.batches", () => {
   const make = async (count: number, length = 60, domain = "a") => run(Corpus.make(documents(count, length), { domain }))
 

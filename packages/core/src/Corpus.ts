@@ -9,6 +9,7 @@
  * run held out, no other run trained on.
  */
 import { Effect, Schema } from "effect"
+import { statSync } from "node:fs"
 import { stat } from "node:fs/promises"
 import { join } from "node:path"
 import { type Artifact, make as makeArtifact } from "./Artifact.ts"
@@ -184,6 +185,8 @@ const artifact: Artifact<Corpus> = makeArtifact<Corpus>("corpus", {
 })
 export { artifact as Artifact }
 
+const isText = (path: string): boolean => !/\.(?:jsonl|parquet)$/.test(path) && statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true
+
 /**
  * Stage: the corpus of a text file, a JSON-lines file (`{ "id", "text" }`), a Parquet file with a column `text`, or a folder of them.
  *
@@ -207,13 +210,15 @@ export const load = Stage.make("corpus/load", {
     allowOverlap: Schema.Boolean.pipe(Stage.byDefault(false))
   }),
   output: artifact,
+  // how a file is read follows from its name: the same bytes as a text and as JSON lines are two corpora
+  counted: ({ at, ...options }) => ({ at, ...options, ...isText(at.path) ? { form: "text" } : {} }),
   *describe(_, { at, documentBytes = usualBytes, domain, maximumBytes = Infinity, separator, shares }) {
     const size = yield* File.attempt("read", at.path, async () => { const found = await stat(at.path); return found.isFile() ? found.size : undefined })
     // of a Parquet file the text's own bytes, which the footer tells, and not the file's
     const table = size === undefined || !at.path.endsWith(".parquet") ? undefined : yield* tableSize(at.path, domain)
     const bytes = Math.min((table === undefined ? size : table.text) ?? Infinity, maximumBytes)
     const about = (split: Split) => ({ documents: Math.ceil(shares[split] * bytes / documentBytes), bytes: Math.round(shares[split] * bytes) })
-    const isCut = size !== undefined && separator === undefined && !/\.(?:jsonl|parquet)$/.test(at.path)
+    const isCut = size !== undefined && separator === undefined && isText(at.path)
     return { header: { domain, ...bytes === Infinity ? {} : { bytes }, ...isCut ? { splits: { train: about("train"), choose: about("choose"), report: about("report") } } : {} }, cost: size === undefined ? {} : { bytesRead: table?.read ?? size } }
   },
   *run(_, options, context) {
