@@ -12,6 +12,9 @@ export const canonical = (value: unknown): string => {
   }
   if (Array.isArray(value)) return `[${value.map((item) => canonical(item === undefined ? null : item)).join(",")}]`
   if (typeof value === "object") {
+    // a Date, a Map or a Set has no entries: any two of them would be one
+    const kind = Object.prototype.toString.call(value).slice("[object ".length, -1)
+    if (kind !== "Object") throw new TypeError(`not JSON: ${kind}`)
     const entries = Object.entries(value).filter(([, item]) => item !== undefined).sort(([a], [b]) => (a < b ? -1 : 1))
     return `{${entries.map(([name, item]) => `${JSON.stringify(name)}:${canonical(item)}`).join(",")}}`
   }
