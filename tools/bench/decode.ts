@@ -1,12 +1,12 @@
 /**
  * Generation on the host device: a random Llama of SmolLM2-135M's sizes, milliseconds of a prompt and of each token after it, beside the floor (every weight read once at the speed
  * at which a product of one row reads a large matrix) and beside transformers on the processor, where python3 has it. Ours and theirs take turns. With --products, the two ways of a product of few rows; with --profile, where a prompt and a token spend their time on the
- * first worker (--workers 0: on the only thread).
+ * first worker (--workers 0: on the only thread). With --storage, ours with its matrices stored in fewer bytes (Storage.ts), the floor by those bytes; theirs stay f32.
  *
- *   node --import tsx --conditions=@switchyard/source tools/bench/decode.ts [--rounds 5] [--prompt 128] [--tokens 16] [--workers 2] [--products | --profile]
+ *   node --import tsx --conditions=@switchyard/source tools/bench/decode.ts [--rounds 5] [--prompt 128] [--tokens 16] [--workers 2] [--storage bf16] [--products | --profile]
  */
 import { Checkpoint, Model, Random, Tokenizer, Weights } from "@switchyard/core"
-import { Device, hostDevice, type HostStats, Op, Recording, Tensor } from "@switchyard/gpu"
+import { Device, hostDevice, type HostStats, Op, Recording, Storage, Tensor } from "@switchyard/gpu"
 import { Generation } from "@switchyard/routing"
 import { Effect } from "effect"
 import { spawn } from "node:child_process"
@@ -15,8 +15,10 @@ import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 
-const { values } = parseArgs({ options: { rounds: { type: "string", default: "5" }, prompt: { type: "string", default: "128" }, tokens: { type: "string", default: "16" }, workers: { type: "string", default: String(availableParallelism()) }, products: { type: "boolean", default: false }, profile: { type: "boolean", default: false } } })
-const rounds = Number(values.rounds), prompt = Number(values.prompt), tokens = Number(values.tokens), workers = Number(values.workers)
+const { values } = parseArgs({ options: { rounds: { type: "string", default: "5" }, prompt: { type: "string", default: "128" }, tokens: { type: "string", default: "16" }, workers: { type: "string", default: String(availableParallelism()) }, storage: { type: "string" }, products: { type: "boolean", default: false }, profile: { type: "boolean", default: false } } })
+const rounds = Number(values.rounds), prompt = Number(values.prompt), tokens = Number(values.tokens), workers = Number(values.workers), { storage } = values
+if (storage !== undefined && !Storage.isStorage(storage)) throw new Error(`--storage ${storage} is none of ${Storage.storages.join(", ")}`)
+const options = { window: 1024, storage }
 const sizes = { vocabulary: 49_152, hidden: 576, layers: 30, heads: 9, keyValueHeads: 3, headSize: 64, inner: 1536 } as const
 const model: Model.Model = { family: "llama", ...sizes, contextLength: 2048, normEpsilon: 1e-5, ropeTheta: 10_000, tiedEmbeddings: true, feedForward: { kind: "dense", inner: sizes.inner }, extra: {} }
 const length = (shape: ReadonlyArray<number>) => shape.reduce((product, axis) => product * axis, 1)
@@ -57,7 +59,7 @@ const products = Effect.scoped(Effect.gen(function*() {
 
 const randomWeights = () => Weights.fromMemory(Object.fromEntries(Model.tensors(model).map(({ name, shape }) => [name, { shape, data: shape.length === 1 ? new Float32Array(length(shape)).fill(1) : Random.fillNormal(Random.make(1, name), new Float32Array(length(shape)), { deviation: 0.02 }) }])))
 const decoding = Effect.scoped(Effect.gen(function*() {
-  const device = yield* hostDevice({ workers }), generator = yield* Effect.provideService(Generation.open(Checkpoint.make({ model, weights: randomWeights(), tokenizer: Tokenizer.bytes() }), { window: 1024 }), Device.Device, Device.Device.of(device))
+  const device = yield* hostDevice({ workers }), generator = yield* Effect.provideService(Generation.open(Checkpoint.make({ model, weights: randomWeights(), tokenizer: Tokenizer.bytes() }), options), Device.Device, Device.Device.of(device))
   const other = yield* rival, ours = { prompt: [] as Array<number>, tokens: [] as Array<number> }, theirs = { prompt: [] as Array<number>, tokens: [] as Array<number> }
   const fresh = { row: 0, ids: Array.from({ length: prompt }, (_, at) => at % sizes.vocabulary), fresh: true }
   yield* generator.advance([fresh]) // records and compiles
@@ -74,8 +76,8 @@ const decoding = Effect.scoped(Effect.gen(function*() {
   }
   other?.close()
   const read = 2 * 4 * 49_152 * 576 * Math.max(1, device.replicas) // every replica reads all of it here
-  const bytes = 4 * Model.parameters(model), floor = bytes / (read / Math.min(...reading))
-  console.log(`${Model.parameters(model) / 1e6 | 0} M parameters, f32; ${device.adapter}; ${rounds} rounds`)
+  const bytes = 4 * (storage === undefined ? Model.parameters(model) : Storage.words(storage, Model.parameters(model))), floor = bytes / (read / Math.min(...reading))
+  console.log(`${Model.parameters(model) / 1e6 | 0} M parameters, ${storage ?? "f32"}; ${device.adapter}; ${rounds} rounds`)
   show(`prompt of ${prompt}, ours`, ours.prompt, prompt)
   show("a token, ours", ours.tokens)
   console.log(`${"a token, floor: weights read once".padEnd(44)} ${floor.toFixed(1)} ms (${(read / Math.min(...reading) / 1e6).toFixed(1)} GB a second)`)
@@ -87,7 +89,7 @@ const decoding = Effect.scoped(Effect.gen(function*() {
 /** By kernel, matrix products by shape, the mean of the rounds after the first. */
 const profile = Effect.scoped(Effect.gen(function*() {
   const device = yield* hostDevice({ workers, profile: true }), arena = yield* device.arena
-  const generator = yield* Effect.provideService(Generation.open(Checkpoint.make({ model, weights: randomWeights(), tokenizer: Tokenizer.bytes() }), { window: 1024 }), Device.Device, Device.Device.of({ ...device, arena: Effect.succeed(arena) }))
+  const generator = yield* Effect.provideService(Generation.open(Checkpoint.make({ model, weights: randomWeights(), tokenizer: Tokenizer.bytes() }), options), Device.Device, Device.Device.of({ ...device, arena: Effect.succeed(arena) }))
   const spent = Effect.map(arena.stats, (stats) => (stats as HostStats).profile)
   for (const [name, advance] of [[`prompt of ${prompt}`, { row: 0, ids: Array.from({ length: prompt }, (_, at) => at % sizes.vocabulary), fresh: true }], ["a token", { row: 0, ids: [1], fresh: false }]] as const) {
     yield* generator.advance([advance])

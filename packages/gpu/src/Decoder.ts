@@ -29,7 +29,7 @@ import { swiglu } from "./ops/swiglu.ts"
 import { view } from "./ops/view.ts"
 import { rotaryFrequencies, rotaryMagnitude, rotatedSize, yarnMagnitude } from "./rotaryFrequencies.ts"
 import { joinReplicas } from "./Recording.ts"
-import type { Storage } from "./Storage.ts"
+import { blockLength, type Storage } from "./Storage.ts"
 import { expectShape, joined, kept, type Tensor } from "./Tensor.ts"
 
 /** A batch as one replica sees it. Rows = batch · tokens. */
@@ -84,7 +84,7 @@ const sizeName = ({ batch, tokens }: Size): string => `${batch}×${tokens}`
  * The decoder's tensors, without numbers. Of a mixture: everything but its experts, shared feed-forward and router, which are routing's.
  *
  * Options: `sizes` that will be recorded (others are announced by `prepare`); `positions`, how many the rotary tables hold (contextLength); `storage`, how
- * a weight lies on the device when not as f32; `split` matrices (of f32) over so many replicas by their rows, so that all of them work on the same tokens,
+ * a weight lies on the device when not as f32; `split` matrices over so many replicas by their rows, so that all of them work on the same tokens,
  * each on some outputs (Shoeybi et al., "Megatron-LM", 2019): for generation, without gradients; `largestBuffer` of the device in bytes: larger weights that are
  * not split, and logits, lie in parts.
  */
@@ -96,7 +96,7 @@ export const make = (model: Model.Model, options: { readonly sizes?: ReadonlyArr
     return { cosines, sines }
   }
   const localTables = model.attention?.localTheta === undefined ? undefined : table("rope.local")
-  const splitHead = split > 1 && model.tiedEmbeddings && storage?.("embedding") === undefined ? splitRows("head", [model.vocabulary, model.hidden], split) : undefined
+  const head = split > 1 && model.tiedEmbeddings ? splitRows("head", [model.vocabulary, model.hidden], split, storage?.("embedding")) : undefined, splitHead = head?.slot.sharded === true ? head : undefined
   const own = (label: string) => kept([Math.ceil(model.heads / split)], { dtype: "u32", sharded: true, label })
   const ownHeads = split > 1 && model.attention?.sinks !== true ? { heads: own("heads.own"), groups: own("heads.ownGroups") } : undefined
   const decoder: Decoder = { model, split, parameters, largestBuffer: largestBuffer ?? Infinity, constants: { splitHead, ownHeads, tables: table("rope"), localTables, positions: new Map() } }
@@ -160,10 +160,13 @@ export const weights = Effect.fn("Decoder.weights")(function*(arena: Arena, deco
   return Weights.fromMemory(tensors)
 })
 
-/** A kept tensor; an f32 matrix [out, in], or a stack of them, whose `out` can be divided by `split` has each replica's share of it. `largest`, in bytes: above it what is not split lies in parts. */
+/**
+ * A kept tensor; a matrix [out, in], or a stack of them, whose `out` can be divided by `split` has each replica's share of it. A stored one only where shares are whole blocks, so that its numbers
+ * are those of the matrix stored in one piece. `largest`, in bytes: above it what is not split lies in parts.
+ */
 export const splitRows = (name: string, shape: ReadonlyArray<number>, split: number, storage?: Storage, largest?: number): Tensor => {
-  const axis = shape.length - 2, out = shape[axis] ?? 1
-  return split === 1 || storage !== undefined || shape.length < 2 || out % split !== 0 ? kept(shape, { label: name, dtype: storage ?? "f32", largest }) : kept(shape.with(axis, out / split), { label: name, sharded: true })
+  const axis = shape.length - 2, out = shape[axis] ?? 1, dtype = storage ?? "f32", isWhole = storage === undefined || out / split * shape.at(-1)! % blockLength === 0
+  return split === 1 || shape.length < 2 || out % split !== 0 || !isWhole ? kept(shape, { label: name, dtype, largest }) : kept(shape.with(axis, out / split), { label: name, dtype, sharded: true })
 }
 const wholeShape = ({ shape, slot }: Tensor, split: number): ReadonlyArray<number> => slot.sharded ? shape.with(shape.length - 2, split * shape.at(-2)!) : shape
 

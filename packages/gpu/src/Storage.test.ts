@@ -63,6 +63,14 @@ describe("arenas", () => {
       expect(error.message).toMatch(/upload layers\.0\.norm: number 1 is 70000, more than f16 can hold/)
     })))
   })
+  test.each(storages)("%s, of which each worker has a share: each share encoded by itself, and all of them read again", (dtype) => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+    const arena = yield* (yield* hostDevice({ workers: 2 })).arena, shares = kept([3, 13], { dtype, sharded: true, label: "weight" }), data = Float32Array.from({ length: 78 }, (_, i) => Math.sin(i))
+    yield* arena.upload(shares, data)
+    expect(yield* arena.read(shares)).toEqual(Float32Array.of(...round(dtype, data.slice(0, 39)), ...round(dtype, data.slice(39))))
+    expect((yield* arena.stats).liveBytes).toBe(2 * 4 * words(dtype, 39))
+    expect((yield* Effect.flip(arena.upload(shares, new Float32Array(50)))).message).toMatch(/upload weight: 50 numbers for shape \[3, 13\].*Give 39 numbers for each replica/)
+    if (dtype !== "bf16") expect((yield* Effect.flip(arena.upload(shares, data.with(50, 1e30)))).message).toMatch(dtype === "f16" ? /number 50 is/ : /numbers from 39 on need a scale/)
+  }))))
   test("what a format cannot hold is told", () => {
     expect(() => encode("q8", Float32Array.of(1, NaN))).toThrow(CannotStore)
     expect(() => encode("q4", Float32Array.of(Infinity))).toThrow("number 0 is Infinity, which q4 cannot hold")

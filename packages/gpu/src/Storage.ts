@@ -31,25 +31,25 @@ export const words = (storage: Storage, length: number): number =>
 /** Numbers that the storage cannot hold. */
 export class CannotStore extends Error {}
 
-/** The words of these numbers, each rounded to the nearest that the storage has. Throws: `CannotStore` names the first number that it cannot hold. */
-export const encode = (storage: Storage, data: Float32Array): Uint32Array => {
+/** The words of these numbers, each rounded to the nearest that the storage has. Throws: `CannotStore` names the first number that it cannot hold, counted from `first` on. */
+export const encode = (storage: Storage, data: Float32Array, first = 0): Uint32Array => {
   const out = new Uint32Array(words(storage, data.length))
   if (storage === "bf16" || storage === "f16") {
     const dtype = storage === "bf16" ? "BF16" : "F16", over = Dtype.overflow(data, dtype)
-    if (over >= 0) throw new CannotStore(`number ${over} is ${data[over]}, more than ${storage} can hold`)
+    if (over >= 0) throw new CannotStore(`number ${first + over} is ${data[over]}, more than ${storage} can hold`)
     new Uint8Array(out.buffer).set(Dtype.encode(data, dtype))
     return out
   }
   const scales = Float32Array.from({ length: Math.ceil(data.length / blockLength) }, (_, block) => {
     let most = 0
     for (let i = block * blockLength; i < Math.min((block + 1) * blockLength, data.length); i++) {
-      if (!Number.isFinite(data[i]!)) throw new CannotStore(`number ${i} is ${data[i]}, which ${storage} cannot hold`)
+      if (!Number.isFinite(data[i]!)) throw new CannotStore(`number ${first + i} is ${data[i]}, which ${storage} cannot hold`)
       if (Math.abs(data[i]!) > Math.abs(most)) most = data[i]!
     }
     return storage === "q8" ? Math.abs(most) / largest.q8 : most / -8 // q4: the largest becomes −8 exactly
   })
   const over = Dtype.overflow(scales, "F16")
-  if (over >= 0) throw new CannotStore(`numbers from ${over * blockLength} on need a scale of ${scales[over]}, more than f16 can hold`)
+  if (over >= 0) throw new CannotStore(`numbers from ${first + over * blockLength} on need a scale of ${scales[over]}, more than f16 can hold`)
   const halves = Dtype.encode(scales, "F16"), rounded = new Float32Array(scales.length)
   Dtype.decode(halves, "F16", rounded)
   new Uint8Array(out.buffer, wordsOfNumbers(storage, data.length) * 4).set(halves)

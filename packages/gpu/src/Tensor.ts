@@ -31,7 +31,6 @@ export const allocate = (shape: ReadonlyArray<number>, options: { readonly dtype
   const { dtype = "f32", kept = false, sharded = false, label = "" } = options
   for (const axis of shape) if (!Number.isInteger(axis) || axis < 1) throw new Error(`tensor ${label}: shape [${shape.join(", ")}] must hold positive integers`)
   const stored = isStorage(dtype), length = stored ? words(dtype, size(shape)) : size(shape)
-  if (stored && sharded) throw new Error(`tensor ${label}: what is stored as ${dtype} is the same on all replicas, not sharded`)
   return { shape, dtype, slot: { id: ++identifiers, length, dtype: stored ? "u32" : dtype, kept, sharded, label } }
 }
 

@@ -7,7 +7,7 @@ import { type Arena, DeviceError } from "./Device.ts"
 import { CannotStore, decode, encode, isStorage, type Storage } from "./Storage.ts"
 import { partsOf, size, type Tensor } from "./Tensor.ts"
 
-/** The words of a stored tensor, as devices see them. */
+/** The words of a stored tensor, as devices see them: of a sharded one those of a replica. */
 const wordsOf = ({ slot }: Tensor): Tensor => ({ shape: [slot.length], dtype: "u32", slot })
 
 /** Arrays of a tensor's parts as one: each replica's rows of every part, replica by replica. */
@@ -24,13 +24,27 @@ const concatenated = (parts: ReadonlyArray<Tensor>, arrays: ReadonlyArray<Number
 }
 type Numbers = Float32Array | Float64Array | Uint32Array
 
-/** The arena with stored tensors and those in parts: f32 or f64 numbers are encoded; a Uint32Array is taken for the words of a stored tensor, as they are. */
+/** What `of` gives for each of so many equal shares, as one array. */
+const inShares = <A extends Float32Array | Uint32Array>(count: number, length: number, of: (from: number, to: number) => A): A => {
+  const shares = Array.from({ length: count }, (_, share) => of(share * length, (share + 1) * length)), [first] = shares
+  if (count === 1) return first!
+  const whole = new (first!.constructor as new (length: number) => A)(shares.reduce((sum, share) => sum + share.length, 0))
+  let at = 0
+  for (const share of shares) { whole.set(share, at); at += share.length }
+  return whole
+}
+
+/**
+ * The arena with stored tensors and those in parts: f32 or f64 numbers are encoded, each replica's share of a sharded tensor by itself; a Uint32Array is taken for the words of a stored
+ * tensor, as they are.
+ */
 export const crossing = (device: string, arena: Arena): Arena => {
   const encoded = (tensor: Tensor, storage: Storage, data: Float32Array | Float64Array): Effect.Effect<Uint32Array, DeviceError> => Effect.suspend(() => {
-    const count = size(tensor.shape), doing = `upload ${tensor.slot.label || `a tensor [${tensor.shape.join(", ")}]`}`
-    if (data.length !== count) return Effect.fail(new DeviceError({ device, doing, problem: `${data.length} numbers for shape [${tensor.shape.join(", ")}]`, remedy: `Give ${count} numbers.` }))
+    const count = size(tensor.shape), replicas = tensor.slot.sharded ? Math.max(1, Math.floor(data.length / count)) : 1, doing = `upload ${tensor.slot.label || `a tensor [${tensor.shape.join(", ")}]`}`
+    if (data.length !== replicas * count) return Effect.fail(new DeviceError({ device, doing, problem: `${data.length} numbers for shape [${tensor.shape.join(", ")}]`, remedy: `Give ${count} numbers${tensor.slot.sharded ? " for each replica" : ""}.` }))
     try {
-      return Effect.succeed(encode(storage, data instanceof Float32Array ? data : Float32Array.from(data)))
+      const numbers = data instanceof Float32Array ? data : Float32Array.from(data)
+      return Effect.succeed(inShares(replicas, count, (from, to) => encode(storage, numbers.subarray(from, to), from)))
     } catch (cause) {
       if (!(cause instanceof CannotStore)) throw cause
       return Effect.fail(new DeviceError({ device, doing, problem: cause.message, remedy: "Store it as bf16 or keep it f32." }))
@@ -40,8 +54,8 @@ export const crossing = (device: string, arena: Arena): Arena => {
       : data instanceof Uint32Array ? arena.upload(wordsOf(tensor), data)
       : Effect.flatMap(encoded(tensor, tensor.dtype, data), (words) => arena.upload(wordsOf(tensor), words))
   const read: Arena["read"] = (tensor) => {
-    const { dtype, shape } = tensor
-    return isStorage(dtype) ? Effect.map(arena.read(wordsOf(tensor)), (words) => decode(dtype, words as Uint32Array, size(shape))) : arena.read(tensor)
+    const { dtype, shape, slot } = tensor
+    return isStorage(dtype) ? Effect.map(arena.read(wordsOf(tensor)), (words) => inShares(words.length / slot.length, slot.length, (from, to) => decode(dtype, (words as Uint32Array).subarray(from, to), size(shape)))) : arena.read(tensor)
   }
   return {
     ...arena,

@@ -94,6 +94,11 @@ for (const storage of storages) {
   for (const kernel of ["storedMatmulNT", "storedMatmulNN"]) for (const [rows, columns, inner] of [[1, 1, 1], [3, 5, 7], [33, 65, 17], [70, 40, 96], [1, 37, 129], [5, 3, 300]] as const) {
     add(kernel, `${storage}, [${rows}, ${columns}] inner ${inner}`, { x: normal(rows * inner), ...stored(columns * inner), out: real(rows * columns) }, { rows, columns, inner, total: columns * inner, format }, { tolerance: 1e-5 })
   }
+  // what the host reads without widening it first: few rows, whole blocks in the weight's
+  for (const [rows, columns, inner] of [[1, 37, 96], [4, 6, 64]] as const) {
+    add("storedMatmulNT", `${storage}, [${rows}, ${columns}] inner ${inner}`, { x: normal(rows * inner), ...stored(columns * inner), out: real(rows * columns) }, { rows, columns, inner, total: columns * inner, format }, { tolerance: 1e-5 })
+  }
+  add("storedGroupedMatmulNT", `${storage}, few rows in each group`, { x: normal(12 * 64), ...stored(5 * 7 * 64), offsets: Uint32Array.of(0, 3, 3, 4, 10, 12), out: real(12 * 7) }, { rows: 12, columns: 7, inner: 64, groups: 5, alpha: 0.5, total: 5 * 7 * 64, format }, { tolerance: 1e-5 })
   for (const { columns, inner, name, offsets } of groupings) for (const kernel of ["storedGroupedMatmulNT", "storedGroupedMatmulNN"]) {
     const groups = offsets.length - 1, rows = offsets[groups]!, total = groups * columns * inner
     add(kernel, `${storage}, ${name}`, { x: normal(rows * inner), ...stored(total), offsets: Uint32Array.from(offsets), out: real(rows * columns) }, { rows, columns, inner, groups, alpha: 0.5, total, format }, { tolerance: 1e-5 })

@@ -1,7 +1,7 @@
 /** Mixtures go on from a cache as the whole text says; routers that cannot are refused by name. */
 import { describe, expect, jest, test } from "@jest/globals"
 import { Checkpoint, Model, Pipeline, Random, Store, Tokenizer, Weights } from "@switchyard/core"
-import { Device, Generate, plainDevice, Tensor } from "@switchyard/gpu"
+import { Device, Generate, plainDevice, Storage, Tensor } from "@switchyard/gpu"
 import { Effect, Layer } from "effect"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -68,13 +68,17 @@ test("a router by likelihood is refused with a cache, and runs without; one with
   await opened(Router.likelihood(), { window, cache: false })
   for (const cache of [true, false]) await expect(opened(Router.limited(Router.topK({ active: 2 }), { perExpert: 1, scope: "sequence" }), { window, cache })).rejects.toThrow(/capacity/)
 })
-test("split over workers or not: the same bits", async () => {
+test.each(["f32", ...Storage.storages] as const)("split over workers or not, %s: the same bits", async (format) => {
+  const model = models["two of the experts by token"]!, bytes: Array<number> = []
   const steps = (workers: number) => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
-    const generator = yield* Generation.open(checkpointOf(models["two of the experts by token"]!), { batch: 2, window })
+    const device = yield* Device.Device, arena = yield* device.arena
+    const generator = yield* Effect.provideService(Generation.open(checkpointOf(model), { batch: 2, window, storage: format === "f32" ? undefined : format }), Device.Device, Device.Device.of({ ...device, arena: Effect.succeed(arena) }))
+    bytes.push((yield* arena.stats).liveBytes)
     const prompt = yield* generator.advance([{ row: 0, ids: text(1, 9), fresh: true }, { row: 1, ids: text(2, 4), fresh: true }])
     return [...prompt, ...yield* generator.advance([{ row: 0, ids: [7], fresh: false }, { row: 1, ids: [8], fresh: false }])]
   })).pipe(Effect.provide(Device.host({ workers }))))
   expect(await steps(2)).toEqual(await steps(0))
+  expect(bytes[0]! / bytes[1]!).toBeLessThan(1.9) // of both workers: what is divided is held once
 })
 test("by n-grams, with a cache and without: the same answers, of prompts shorter and longer than an n-gram", () => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
   const checkpoint = checkpointOf(models["n-grams of up to three tokens"]!), prompts = ["a man", "t", "of two cities"], options = { maximum: 12, temperature: 1, seed: 5 }

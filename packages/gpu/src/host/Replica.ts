@@ -176,7 +176,7 @@ export const makeReplica = (options: ReplicaOptions = {}): Replica => {
     const storedStep = (kernel: Kernel.Any, addresses: ReadonlyArray<number>, values: ReadonlyArray<number>): (() => void) | undefined => prepareStored({
       kernel: kernel.name, params: storedParams({ kernel: kernel.name, params: values }), x: addresses[0]!, weight: addresses[1]!, out: addresses.at(-1)!, stage: scratch.at + stageAt, side: scratch.at + sideAt,
       offset: (group) => new Uint32Array(memory.buffer, addresses[2]!, group + 1)[group]!,
-      call: (name, at, params) => compileStep(kernels.get(name)!, at, [], params)
+      call: (name, at, params) => compileStep(kernels.get(name)!, at, [], params), dots: simd["storedDots"]!
     })
     const append = (kernel: Kernel.Any, addresses: ReadonlyArray<number>, lengths: ReadonlyArray<number>, values: ReadonlyArray<number>, index: number): void => {
       const causal = forms.get(index), label = labelOf(kernel, values)

@@ -1,9 +1,12 @@
 /**
  * Products with a stored weight on the host: a few rows of the weight at a time are widened into a buffer that stays in the second-level cache and
- * multiplied there by whatever multiplies best. The weight is never f32 as a whole.
+ * multiplied there by whatever multiplies best. The weight is never f32 as a whole. A few rows of x times the weight's rows, as generation has them, are
+ * bound by reading it: the SIMD module widens in registers then, to the same bits.
  */
 import { kernels } from "../kernels.ts"
 import type { Step } from "../Recording.ts"
+import { blockLength } from "../Storage.ts"
+import { fewRows } from "./productSteps.ts"
 
 /** Numbers of a weight that are widened at once, a row at least. */
 const tileLength = 2 ** 18
@@ -17,10 +20,14 @@ const tilesOf = (kernel: string, { columns, inner }: Params) => {
   const [height, width] = kernel.endsWith("NT") ? [columns, inner] : [inner, columns]
   return { height, width, each: Math.min(height, Math.max(1, Math.floor(tileLength / width))) }
 }
+/** Whether so many rows are multiplied as the weight is read. Blocks must not cross its rows. */
+const isRead = (kernel: string, rows: number, inner: number): boolean => kernel.endsWith("NT") && rows <= fewRows && inner % blockLength === 0
 /** Numbers of the two buffers that a step needs: for the widened rows, and for columns beside them. */
 export const staged = (step: Step): readonly [weight: number, side: number] => {
   if (!isProduct(step.kernel)) return [0, 0]
-  const params = paramsOf(step), { each, height, width } = tilesOf(step.kernel, params)
+  const params = paramsOf(step)
+  if (isRead(step.kernel, params.rows, params.inner)) return [0, 0]
+  const { each, height, width } = tilesOf(step.kernel, params)
   return [each * width, each < height && params.rows > 1 ? Math.max(tileLength, each) : 0]
 }
 
@@ -37,6 +44,8 @@ export interface StoredProduct {
   readonly offset: (group: number) => number
   /** A call of a kernel on addresses. */
   readonly call: (kernel: string, addresses: ReadonlyArray<number>, params: ReadonlyArray<number>) => () => void
+  /** The SIMD module's export of that name. */
+  readonly dots: (...parameters: ReadonlyArray<number>) => number
 }
 
 /** The call that computes the product, or undefined when the kernel is no such product. */
@@ -56,8 +65,10 @@ export const prepareStored = (product: StoredProduct): (() => void) | undefined 
 }
 
 /** The calls for some rows with the matrix whose numbers begin at `first`. */
-const callsOf = ({ call, kernel, params, side, stage, weight }: StoredProduct, { first, out, rows, x }: { readonly rows: number; readonly x: number; readonly out: number; readonly first: number }): ReadonlyArray<() => void> => {
-  const { alpha = 1, columns, format, inner, total } = params, { each, height, width } = tilesOf(kernel, params), forward = kernel.endsWith("NT")
+const callsOf = ({ call, dots, kernel, params, side, stage, weight }: StoredProduct, { first, out, rows, x }: { readonly rows: number; readonly x: number; readonly out: number; readonly first: number }): ReadonlyArray<() => void> => {
+  const { alpha = 1, columns, format, inner, total } = params
+  if (isRead(kernel, rows, inner)) return [() => { dots(x, weight, out, rows, columns, inner, first, total, format, alpha) }]
+  const { each, height, width } = tilesOf(kernel, params), forward = kernel.endsWith("NT")
   const calls: Array<() => void> = []
   for (let from = 0; from < height; from += each) {
     const count = Math.min(each, height - from), accumulate = from > 0 ? 1 : 0

@@ -2,37 +2,15 @@
  * Numbers of stored tensors as f32 (Storage.ts says how they lie). `format`: 0 bf16, 1 f16, 2 q8, 3 q4; `total`: numbers of the whole tensor, behind
  * whose words the scales of its blocks stand.
  */
+import { firstShorts, half, halves, lastShorts } from "./halves"
 import { fillRow } from "./lanes"
-
-// @ts-ignore: decorator
-@inline
-const shift: f32 = 5192296858534827628530496329220096.0 // 2^112: from f16's exponent bias to f32's
-
-// @ts-ignore: decorator
-@inline
-const infinite: u32 = 0x7c00 // f16's exponent bits, all set: infinity or NaN
-
-/** An f16 by its bits. */
-// @ts-ignore: decorator
-@inline
-function half(bits: u32): f32 {
-  const magnitude = reinterpret<u32>(reinterpret<f32>((bits & 0x7fff) << 13) * shift) | ((bits & infinite) == infinite ? 0x7f800000 : 0)
-  return reinterpret<f32>(magnitude | (bits & 0x8000) << 16)
-}
-// @ts-ignore: decorator
-@inline
-function halves(words: v128): v128 {
-  const exponent = i32x4.splat(infinite), magnitude = f32x4.mul(i32x4.shl(v128.and(words, i32x4.splat(0x7fff)), 13), f32x4.splat(shift))
-  const special = v128.and(i32x4.eq(v128.and(words, exponent), exponent), i32x4.splat(0x7f800000))
-  return v128.or(v128.or(magnitude, special), i32x4.shl(v128.and(words, i32x4.splat(0x8000)), 16))
-}
 
 function widenBrains(at: usize, out: usize, count: u32): void {
   let i: u32 = 0
   for (; i + 8 <= count; i += 8) {
     const words = v128.load(at + (i << 1)), to = out + (i << 2)
-    v128.store(to, i32x4.shl(i32x4.extend_low_i16x8_u(words), 16))
-    v128.store(to, i32x4.shl(i32x4.extend_high_i16x8_u(words), 16), 16)
+    v128.store(to, firstShorts(words))
+    v128.store(to, lastShorts(words), 16)
   }
   for (; i < count; i++) store<u32>(out + (i << 2), <u32>load<u16>(at + (i << 1)) << 16)
 }
@@ -41,8 +19,8 @@ function widenHalves(at: usize, out: usize, count: u32): void {
   let i: u32 = 0
   for (; i + 8 <= count; i += 8) {
     const words = v128.load(at + (i << 1)), to = out + (i << 2)
-    v128.store(to, halves(i32x4.extend_low_i16x8_u(words)))
-    v128.store(to, halves(i32x4.extend_high_i16x8_u(words)), 16)
+    v128.store(to, halves(firstShorts(words)))
+    v128.store(to, halves(lastShorts(words)), 16)
   }
   for (; i < count; i++) store<f32>(out + (i << 2), half(load<u16>(at + (i << 1))))
 }
@@ -56,7 +34,7 @@ function widenBlocks(weight: usize, out: usize, count: u32, from: u32, total: u3
       for (; i < until && i & 7; i++, out += 4) store<f32>(out, scale * <f32>(<i32>((load<u8>(weight + (i >> 1)) >> ((i & 1) << 2)) & 15) - 8))
       for (; i + 8 <= until; i += 8, out += 32) {
         const bytes = v128.load32_zero(weight + (i >> 1)), low = v128.and(bytes, seven), high = v128.and(i16x8.shr_u(bytes, 4), seven)
-        const numbers = i16x8.extend_low_i8x16_u(i8x16.shuffle(low, high, 0, 16, 1, 17, 2, 18, 3, 19, 0, 16, 1, 17, 2, 18, 3, 19)), eight = i32x4.splat(8)
+        const numbers = i16x8.extend_low_i8x16_u(i8x16.shuffle(low, high, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)), eight = i32x4.splat(8)
         v128.store(out, f32x4.mul(s, f32x4.convert_i32x4_s(i32x4.sub(i32x4.extend_low_i16x8_s(numbers), eight))))
         v128.store(out, f32x4.mul(s, f32x4.convert_i32x4_s(i32x4.sub(i32x4.extend_high_i16x8_s(numbers), eight))), 16)
       }
