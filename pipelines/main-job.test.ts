@@ -91,10 +91,10 @@ describe("the tables", () => {
 describe("the switch test's texts", () => {
   test("half of one domain, half of another, whole characters; documents too short are left out", async () => {
     const corpus = (domain: string, texts: ReadonlyArray<string>): Corpus.Corpus => ({ kind: "corpus", domain, header: { domain }, documents: texts.map((text, at) => ({ id: `${at}`, text, split: "report" as const })) })
-    const run = splice.definition.run({ first: corpus("a", ["aaaaéa", "a"]), second: corpus("b", ["bb", "bbbbbbbb"]) }, { bytes: 5, domain: "a → b" }, {} as never) as Effect.Effect<Corpus.Corpus>
+    const run = splice.definition.run({ first: corpus("a", ["aaaaéa", "a", "aa😀😀"]), second: corpus("b", ["bb", "bbbbbbbb", "b😀b"]) }, { bytes: 5, domain: "a → b" }, {} as never) as Effect.Effect<Corpus.Corpus>
     const made = await Effect.runPromise(run)
-    expect(made.documents).toEqual([{ id: "0 → 1", split: "report", text: "aaaabbbbb" }])
-    expect(made.header).toMatchObject({ domain: "a → b", documents: 1, bytes: 9 })
+    expect(made.documents).toEqual([{ id: "0 → 1", split: "report", text: "aaaabbbbb" }, { id: "2 → 2", split: "report", text: "aab😀" }])
+    expect(made.header).toMatchObject({ domain: "a → b", documents: 2, bytes: 9 + 7 })
   })
 })
 

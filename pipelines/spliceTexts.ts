@@ -7,7 +7,8 @@ import { Effect, Schema } from "effect"
 /** The first bytes of a text that end with a whole character. */
 const beginning = (text: string, bytes: number): string => {
   let end = Math.min(text.length, bytes)
-  while (Buffer.byteLength(text.slice(0, end)) > bytes) end--
+  // a half of a pair of surrogates is no character
+  while (Buffer.byteLength(text.slice(0, end)) > bytes || /[\uD800-\uDBFF]/.test(text.charAt(end - 1)) && end < text.length) end--
   return text.slice(0, end)
 }
 
