@@ -271,7 +271,7 @@ const loader = <F extends Form>(name: string, form: F, output: Artifact.Artifact
     inputs: [],
     options: Schema.Struct({ at: Name }),
     output,
-    // a path counts by what lies there, all pieces of a split file too; an id by its commit
+    // a path counts by what lies there, all pieces of a split file too; an id by its name and its commit
     counted: ({ at }) => isHere(at) ? { at: counted(folderOf(at)) } : { at },
     outside: ({ at }) => {
       if (typeof at !== "string" || isHere(at)) return Effect.succeed({})
@@ -300,7 +300,7 @@ const loader = <F extends Form>(name: string, form: F, output: Artifact.Artifact
 
 /**
  * A dense model as a node. Options: `at`: `file("models/seed")`, or a name: a folder, a `.gguf` file, or `org/name@revision` of the Hub (docs/hub.md), whose key has
- * the commit. Fails: CheckpointError and HubError, before any work.
+ * the commit beside the name. Fails: CheckpointError and HubError, before any work.
  */
 export const load = loader("checkpoint/load", "dense", Dense)
 /** A mixture as a node. Options and failures as `load`. */
