@@ -66,14 +66,19 @@ const ReportOptions = {
   notes: Schema.Array(Schema.String).pipe(Stage.byDefault([]))
 } as const
 
-/** Stage: scores of several models on the same documents, set beside each other, with plots of quality, training and routing. */
+/** Stage: scores of several models on the same documents, set beside each other, with plots of quality, training and routing. Dies on a baseline or an oracle's expert that is none of the models, when it is planned. */
 export const report = Stage.make("evaluate/report", {
   version: 2, seeded: true,
   inputs: [Stage.record("scores", scores), Stage.record("facts", facts), Stage.record("logs", log)],
   optional: { trace },
   options: Schema.Struct(ReportOptions),
   output: Report.Artifact,
-  *describe({ scores }, { title }) {
+  *describe({ scores }, { baselines, oracle, title }) {
+    const models = Object.keys(scores)
+    const unknown = (option: string, name: string) => Effect.die(new Error(`evaluate/report: ${option}: ${JSON.stringify(name)} is none of the models, which are ${models.join(", ")}`))
+    for (const name of baselines) if (!models.includes(name) && !(name === "oracle" && oracle !== undefined)) yield* unknown("baselines", name)
+    for (const [domain, name] of Object.entries(oracle ?? {})) if (!models.includes(name)) yield* unknown(`oracle.${domain}`, name)
+    if (oracle !== undefined && models.includes("oracle")) yield* Effect.die(new Error("evaluate/report: oracle: a model has that name already; give it another"))
     return { header: { title, models: Object.keys(scores), values: 0 }, cost: {} }
   },
   *run({ facts, logs, scores, trace }, options, context) {
