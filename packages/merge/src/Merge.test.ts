@@ -1,9 +1,10 @@
 import { describe, expect, test } from "@jest/globals"
-import { Weights } from "@switchyard/core"
-import { Effect } from "effect"
+import { Checkpoint, type Model, Pipeline, Stage, Store, Tokenizer, Weights } from "@switchyard/core"
+import { Effect, Schema } from "effect"
 import fc from "fast-check"
 import { readFileSync } from "node:fs"
 import * as Merge from "./Merge.ts"
+import { dense, randomWeights } from "./tinyMixture.ts"
 
 const run = Effect.runPromise
 interface Golden {
@@ -56,4 +57,23 @@ describe("what cannot be merged is named, with what to do", () => {
     ["no base", Merge.fold(Merge.taskArithmetic(), { a: x([3, 2]) }), /base: the recipe works on differences/],
     ["no model", Merge.fold(Merge.linear(), {}), /no model was given/]
   ])("%s", async (_, merge, expected) => { expect(await message(merge)).toMatch(expected) })
+})
+
+describe("a stage that cannot merge is refused by plan, before the models are trained", () => {
+  const feedForward = dense.feedForward as Model.Dense
+  const given = Stage.make("test/dense", {
+    version: 1, inputs: [], options: Schema.Struct({ hidden: Schema.Int }), output: Checkpoint.Dense,
+    *describe(_none, { hidden }) { return { header: Checkpoint.headerOf({ ...dense, hidden, feedForward }, "bytes"), cost: {} } },
+    *run() { return Checkpoint.make({ model: { ...dense, feedForward }, weights: randomWeights(dense, 1), tokenizer: Tokenizer.bytes() }) }
+  })
+  const one = () => given({ hidden: dense.hidden })
+  const refusal = (build: () => ReturnType<typeof Merge.models>) =>
+    Effect.runPromise(Effect.flip(Pipeline.plan(Pipeline.make("refused", () => ({ merged: build() })))).pipe(Effect.provide(Store.temporary))).then((error) => (error as Error).message)
+  test.each<readonly [string, () => ReturnType<typeof Merge.models>, RegExp]>([
+    ["no base", () => Merge.models({ a: one() }, { recipe: Merge.taskArithmetic() }), /base: the recipe works on differences/],
+    ["a base of another shape", () => Merge.models({ a: one() }, { recipe: Merge.taskArithmetic(), base: given({ hidden: 2 * dense.hidden }) }), /base: .* has shape .*, in a it has/],
+    ["models of other shapes", () => Merge.models({ a: one(), b: given({ hidden: 2 * dense.hidden }) }, { recipe: Merge.linear() }), /b: .* has shape .*, in a it has/],
+    ["a misspelt weight", () => Merge.models({ a: one() }, { recipe: Merge.linear(), weights: { A: 1 } }), /A: a weight names a model that is not merged/],
+    ["no model", () => Merge.models({}, { recipe: Merge.linear() }), /no model was given/]
+  ])("%s", async (_, build, expected) => { expect(await refusal(build)).toMatch(expected) })
 })

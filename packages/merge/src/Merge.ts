@@ -3,7 +3,7 @@
  * tensors are combined (`frame`), how (`combine`), and how strongly (`scale`, weights per model). It runs on the host, a row range of
  * one tensor at a time: peak memory is one tensor of each model.
  */
-import { Checkpoint, Stage, Weights } from "@switchyard/core"
+import { Checkpoint, Model, Stage, Weights } from "@switchyard/core"
 import { Effect, Schema } from "effect"
 
 /**
@@ -33,9 +33,12 @@ export const taskArithmetic = (options: { readonly scale?: number } = {}): Recip
 
 const different = (a: ReadonlyArray<number>, b: ReadonlyArray<number>): boolean => a.length !== b.length || a.some((axis, at) => axis !== b[at])
 
+/** What of weights a merge is checked by: a plan knows as much. */
+interface Shapes { readonly infos: ReadonlyMap<string, { readonly shape: ReadonlyArray<number> }> }
+
 /** Every model must hold exactly the tensors of the first, in the same shapes. */
-const agree = (recipe: Recipe, models: ReadonlyMap<string, Weights.Weights>): Effect.Effect<void, MergeError> => Effect.gen(function*() {
-  const [[first, reference], ...others] = [...models] as [[string, Weights.Weights], ...Array<[string, Weights.Weights]>]
+const agree = (recipe: Recipe, models: ReadonlyMap<string, Shapes>): Effect.Effect<void, MergeError> => Effect.gen(function*() {
+  const [[first, reference], ...others] = [...models] as [[string, Shapes], ...Array<[string, Shapes]>]
   for (const [name, weights] of others) {
     const missing = [...reference.infos.keys()].filter((tensor) => !weights.infos.has(tensor)), extra = [...weights.infos.keys()].filter((tensor) => !reference.infos.has(tensor))
     if (missing.length + extra.length > 0) {
@@ -47,6 +50,19 @@ const agree = (recipe: Recipe, models: ReadonlyMap<string, Weights.Weights>): Ef
   }
 })
 
+/** Refuses what `fold` cannot do, from names and shapes alone. */
+const check = (recipe: Recipe, models: Readonly<Record<string, Shapes>>, { base, weights = {} }: { readonly weights?: Readonly<Record<string, number>> | undefined; readonly base?: Shapes | undefined }): Effect.Effect<void, MergeError> => Effect.gen(function*() {
+  const names = Object.keys(models)
+  const refuse = (model: string, problem: string, remedy: string) => new MergeError({ recipe: recipe.name, model, problem, remedy })
+  if (names.length === 0) return yield* refuse("(none)", "no model was given", "Give at least one.")
+  for (const name of Object.keys(weights)) if (!names.includes(name)) return yield* refuse(name, "a weight names a model that is not merged", `The models are ${names.join(", ")}.`)
+  if (recipe.frame === "delta" && base === undefined) return yield* refuse("base", "the recipe works on differences from a base, and none was given", "Give the base the models were trained from.")
+  yield* agree(recipe, new Map([...Object.entries(models), ...base === undefined ? [] : [["base", base] as const]]))
+  const total = totalOf(names, weights)
+  if (recipe.combine === "mean" && Math.abs(total) < 1e-8) return yield* refuse(names.join(", "), `the weights sum to ${total}, a mean cannot divide by it`, "Give weights with another sum, or combine by sum.")
+})
+const totalOf = (names: ReadonlyArray<string>, weights: Readonly<Record<string, number>>): number => names.reduce((sum, name) => sum + (weights[name] ?? 1), 0)
+
 /**
  * The merged weights, lazily: each read folds the rows asked for. Sums are f64, in the order of `models`; results are f32.
  *
@@ -55,13 +71,8 @@ const agree = (recipe: Recipe, models: ReadonlyMap<string, Weights.Weights>): Ef
  */
 export const fold = (recipe: Recipe, models: Readonly<Record<string, Weights.Weights>>, options: { readonly weights?: Readonly<Record<string, number>>; readonly base?: Weights.Weights } = {}): Effect.Effect<Weights.Weights, MergeError> => Effect.gen(function*() {
   const { base, weights = {} } = options, names = Object.keys(models)
-  const refuse = (model: string, problem: string, remedy: string) => new MergeError({ recipe: recipe.name, model, problem, remedy })
-  if (names.length === 0) return yield* refuse("(none)", "no model was given", "Give at least one.")
-  for (const name of Object.keys(weights)) if (!names.includes(name)) return yield* refuse(name, "a weight names a model that is not merged", `The models are ${names.join(", ")}.`)
-  if (recipe.frame === "delta" && base === undefined) return yield* refuse("base", "the recipe works on differences from a base, and none was given", "Give the base the models were trained from.")
-  yield* agree(recipe, new Map([...Object.entries(models), ...base === undefined ? [] : [["base", base] as const]]))
-  const total = names.reduce((sum, name) => sum + (weights[name] ?? 1), 0)
-  if (recipe.combine === "mean" && Math.abs(total) < 1e-8) return yield* refuse(names.join(", "), `the weights sum to ${total}, a mean cannot divide by it`, "Give weights with another sum, or combine by sum.")
+  yield* check(recipe, models, options)
+  const total = totalOf(names, weights)
   const factors = names.map((name) => recipe.scale * (weights[name] ?? 1) / (recipe.combine === "mean" ? total : 1))
   // a sum needs more bits than its parts; who wants fewer says so when writing
   const infos = new Map([...models[names[0]!]!.infos].map(([tensor, info]) => [tensor, { ...info, dtype: "F32" as const }]))
@@ -77,14 +88,16 @@ export const fold = (recipe: Recipe, models: Readonly<Record<string, Weights.Wei
   }))
 })
 
-/** The stage: checkpoints of one architecture become one. Options: `recipe` (`Merge.linear()`, `Merge.taskArithmetic({ scale })`), `weights` per model, `base` for recipes on differences. */
+/** The stage: checkpoints of one architecture become one. Options: `recipe` (`Merge.linear()`, `Merge.taskArithmetic({ scale })`), `weights` per model, `base` for recipes on differences. Refuses, before any work, what `fold` does. */
 export const models = Stage.make("merge/models", {
   version: 1,
   inputs: [Stage.record("models", Checkpoint.Dense)],
   optional: { base: Checkpoint.Dense },
   options: Schema.Struct({ recipe: Recipe, weights: Schema.optionalKey(Schema.Record(Schema.String, Schema.Finite)) }),
   output: Checkpoint.Dense,
-  *describe({ models }) {
+  *describe({ base, models }, { recipe, weights }) {
+    const shapes = ({ model }: Checkpoint.Header<"dense">): Shapes => ({ infos: new Map(Model.tensors(model).map((tensor) => [tensor.name, tensor])) })
+    yield* check(recipe, Object.fromEntries(Object.entries(models).map(([name, header]) => [name, shapes(header)])), { weights, base: base === undefined ? undefined : shapes(base) })
     const headers = Object.values(models), bytesRead = headers.reduce((sum, { bytes }) => sum + bytes, 0)
     const { key: _, ...first } = headers[0]!, header = { ...first, bytes: 4 * first.parameters }
     return { header, cost: { bytesRead, bytesWritten: 4 * header.parameters, hostBytes: 4 * header.parameters } }
