@@ -3,7 +3,7 @@ import { Model, Random, Weights } from "@switchyard/core"
 import { describe, expect, jest, test } from "@jest/globals"
 import { Effect, type Scope } from "effect"
 import * as Decoder from "./Decoder.ts"
-import type { Arena, Failure, Service } from "./Device.ts"
+import { type Arena, DeviceError, type Failure, type Service } from "./Device.ts"
 import * as Generator from "./Generator.ts"
 import { hostDevice } from "./host/host.ts"
 import { plainDevice } from "./host/plain.ts"
@@ -141,6 +141,20 @@ test("extents: they cover what is held and waste at most 256 places or a quarter
   expect(all.filter(({ extent, held }) => extent < held || extent > capacity || extent - held >= Math.max(256, held / 4 + 1))).toEqual([])
   expect(new Set(all.map(({ extent }) => extent)).size).toBeLessThanOrEqual(8 + 4 * 4)
 })
+test("what failed on the device can be asked for again, and gives what it would have given", () => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+  const arena = yield* plainDevice().arena, error = new DeviceError({ device: "plain", doing: "submit", problem: "out of memory", remedy: "" })
+  for (const cache of [true, false]) {
+    let failing = false
+    const wanted = yield* open(arena, plain, { batch: 1, cache }), generator = yield* open({ ...arena, submit: (program) => failing ? Effect.fail(error) : arena.submit(program) }, plain, { batch: 1, cache })
+    for (const [ids, fresh] of [[text(1, 7), true], [[5], false], [text(2, 3), false]] as const) {
+      const advance = [{ row: 0, ids, fresh }], expected = yield* wanted.advance(advance)
+      failing = true
+      expect(yield* Effect.flip(generator.advance(advance))).toBe(error)
+      failing = false
+      expect(yield* generator.advance(advance)).toEqual(expected)
+    }
+  }
+}))))
 test("an id that the model does not have is a defect that names it", () => Effect.runPromise(Effect.scoped(Effect.gen(function*() {
   const arena = yield* (yield* hostDevice({ workers: 0 })).arena
   for (const cache of [true, false]) {

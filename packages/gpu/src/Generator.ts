@@ -110,10 +110,10 @@ export const make = (arena: Arena, recorded: Recorded, options: Options): Effect
         positions[row * tokens + at] = places[row * tokens + at] = lengths[row]! + at
       })
       last[row] = row * tokens + given.length - 1
-      lengths[row]! += given.length
     }
     yield* Effect.all([arena.upload(pass.ids, ids), arena.upload(pass.positions, positions), arena.upload(pass.places, places), ...tokens === 1 ? [] : [arena.upload(pass.last, last)]], { concurrency: "unbounded", discard: true })
     yield* arena.submit(pass.program)
+    for (const { ids: given, row } of rows) lengths[row]! += given.length // what failed can be asked for again
     const all = (yield* arena.read(pass.program.outputs)) as Float32Array, vocabulary = all.length / batch
     for (const { row } of rows) answers.set(row, Float32Array.from(all.subarray(row * vocabulary, (row + 1) * vocabulary)))
   })
@@ -147,16 +147,18 @@ export const recomputing = (arena: Arena, options: { readonly batch?: number; re
   const program = Recording.record(() => keep(forward(input, last), "generate.logits"), { replicas })
   expectShape("Generator.recomputing", "logits", program.outputs, [batch, undefined])
   yield* Effect.addFinalizer(() => Effect.ignore(arena.free([input, last, program.outputs])))
-  const held = Array.from({ length: batch }, (): ReadonlyArray<number> => [])
+  let held: ReadonlyArray<ReadonlyArray<number>> = Array.from({ length: batch }, () => [])
   const advance = Effect.fn("Generator.advance")(function*(rows: ReadonlyArray<Advance>) {
     checked(rows, held.map((ids) => ids.length), window)
     checkIds(rows, program.outputs.shape[1]!)
-    for (const { fresh, ids, row } of rows) held[row] = fresh ? ids : [...held[row]!, ...ids]
-    const padded = new Uint32Array(batch * window), ends = Uint32Array.from(held, (ids, row) => row * window + Math.max(ids.length, 1) - 1)
-    held.forEach((ids, row) => padded.set(ids, row * window)) // what stands after the last token is not seen by it
+    const next = [...held]
+    for (const { fresh, ids, row } of rows) next[row] = fresh ? ids : [...held[row]!, ...ids]
+    const padded = new Uint32Array(batch * window), ends = Uint32Array.from(next, (ids, row) => row * window + Math.max(ids.length, 1) - 1)
+    next.forEach((ids, row) => padded.set(ids, row * window)) // what stands after the last token is not seen by it
     yield* arena.upload(input, padded)
     yield* arena.upload(last, ends)
     yield* arena.submit(program)
+    held = next // what failed can be asked for again
     const all = (yield* arena.read(program.outputs)) as Float32Array, vocabulary = all.length / batch
     return rows.map(({ row }) => Float32Array.from(all.subarray(row * vocabulary, (row + 1) * vocabulary)))
   })
