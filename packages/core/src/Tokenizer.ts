@@ -11,7 +11,7 @@ import { readdir, readFile } from "node:fs/promises"
 import { join } from "node:path"
 import { preTokenizer } from "./preTokenizers.ts"
 
-/** `vocabulary`: the largest id plus one. `hash`: equal for tokenizers that give equal ids. `files`: name → content, as found. */
+/** `vocabulary`: the largest id plus one; a model may have more rows, whose ids `decode` takes too. `hash`: equal for tokenizers that give equal ids. `files`: name → content, as found. */
 export interface Tokenizer {
   readonly encode: (text: string) => Uint32Array
   readonly decode: (ids: ArrayLike<number>) => string
@@ -87,8 +87,9 @@ const decodeBytes = (ids: ArrayLike<number>): string => {
   let out = "", bytes: Array<number> = []
   for (let i = 0; i < ids.length; i++) {
     const id = ids[i]!
+    if (!(Number.isInteger(id) && id >= 0)) throw new Error(`Tokenizer.decode: id ${id} at ${i}: ids are whole numbers from 0 on`)
     if (id < 256) { bytes.push(id); continue }
-    if (!(id < 260)) throw new Error(`Tokenizer.decode: id ${id} at ${i}: axis vocabulary has 260`)
+    if (id >= 260) continue // a padding row of the model's: no text, as transformers has it
     out += decoder.decode(Uint8Array.from(bytes)) + special[id - 256]!
     bytes = []
   }
