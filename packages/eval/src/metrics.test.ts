@@ -1,6 +1,6 @@
 import { expect, test } from "@jest/globals"
 import fc from "fast-check"
-import { bitsPerByte, bitsPerToken, difference, type DocumentScore, meanOf, ratio } from "./metrics.ts"
+import { bitsPerByte, bitsPerToken, difference, documentNames, type DocumentScore, meanOf, ratio } from "./metrics.ts"
 
 const score = (document: string, bytes: number, nats: number): DocumentScore => ({ domain: "law", document, tokens: bytes / 2, bytes, logLikelihood: -nats })
 
@@ -39,4 +39,11 @@ test("differences are antisymmetric, zero against oneself, and pair whatever the
 test("a mean over domains weighs them alike; one document has no standard error", () => {
   expect(meanOf([{ value: 1, standardError: 0.3, count: 5 }, { value: 3, standardError: 0.4, count: 500 }])).toEqual({ value: 2, standardError: 0.25, count: 505 })
   expect(bitsPerByte([score("a", 5, 1)]).standardError).toBeNull()
+})
+
+test("documents that a file gave one id are told apart by their order", () => {
+  const a = [score("same", 5, 1), score("same", 9, 4), score("other", 2, 1)], b = [score("same", 5, 3), score("other", 2, 1), score("same", 9, 4)]
+  expect(documentNames([...a, score("same", 1, 1)]).map((name) => JSON.parse(name) as unknown)).toEqual([["law/same", 0], ["law/same", 1], ["law/other", 0], ["law/same", 2]])
+  expect(difference(a, b).value).toBeCloseTo(bitsPerByte(a).value - bitsPerByte(b).value, 12)
+  expect(() => difference(a, b.slice(1))).toThrow("3 documents against 2")
 })

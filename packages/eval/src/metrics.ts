@@ -6,6 +6,16 @@
 /** What one model gave one document. Units: logLikelihood in nats, summed over its tokens. */
 export interface DocumentScore { readonly domain: string; readonly document: string; readonly tokens: number; readonly bytes: number; readonly logLikelihood: number }
 
+/** A name for each document: those of one id in one domain (a file may give an id to several) are told apart by their order. */
+export const documentNames = (scores: ReadonlyArray<Pick<DocumentScore, "domain" | "document">>): ReadonlyArray<string> => {
+  const seen = new Map<string, number>()
+  return scores.map(({ document, domain }) => {
+    const name = `${domain}/${document}`, times = seen.get(name) ?? 0
+    seen.set(name, times + 1)
+    return JSON.stringify([name, times])
+  })
+}
+
 /** A measured number: `standardError` is null where it cannot be had (fewer than two documents). */
 export interface Measured { readonly value: number; readonly standardError: number | null; readonly count: number }
 
@@ -33,10 +43,10 @@ export const bitsPerToken = (scores: ReadonlyArray<DocumentScore>): Measured => 
 
 /** How many bits per byte more `a` needs than `b`, paired by document: negative where `a` is better. Dies when the two saw different documents. */
 export const difference = (a: ReadonlyArray<DocumentScore>, b: ReadonlyArray<DocumentScore>): Measured => {
-  const other = new Map(b.map((score) => [`${score.domain}/${score.document}`, score]))
-  if (other.size !== a.length) throw new Error(`difference: ${a.length} documents against ${other.size}: paired models must see the same documents`)
-  const gaps = a.map((score) => {
-    const match = other.get(`${score.domain}/${score.document}`)
+  if (a.length !== b.length) throw new Error(`difference: ${a.length} documents against ${b.length}: paired models must see the same documents`)
+  const others = documentNames(b), other = new Map(b.map((score, at) => [others[at]!, score])), names = documentNames(a)
+  const gaps = a.map((score, at) => {
+    const match = other.get(names[at]!)
     if (match === undefined || match.bytes !== score.bytes) throw new Error(`difference: document ${score.domain}/${score.document} was not scored alike by both models`)
     return bits(score.logLikelihood) - bits(match.logLikelihood)
   })

@@ -7,6 +7,7 @@ import type { Storage } from "@switchyard/gpu"
 import { Effect, type Option } from "effect"
 import { Command, Flag } from "effect/cli"
 import * as Evaluate from "../Evaluate.ts"
+import { documentNames } from "../metrics.ts"
 import * as Report from "../Report.ts"
 import * as Scores from "../Scores.ts"
 import * as Task from "../Task.ts"
@@ -56,8 +57,12 @@ export const scored = (target: string, flags: Flags, options: { readonly title: 
 export const perplexity = (flags: Flags) => Effect.gen(function*() {
   const models = yield* Inputs.models("eval:perplexity", flags.model)
   const { corpora, documents, report } = yield* scored("eval:perplexity", flags, { title: "Perplexity", models, baselines: [] })
-  const words = new Map(Object.values(corpora).flatMap((corpus) => Corpus.of(corpus, "report").map(({ id, text }) => [`${corpus.domain}/${id}`, wordCount(text)] as const)))
-  return Report.extend(report, { values: [...report.values, ...perplexities(documents, ({ document, domain }) => words.get(`${domain}/${document}`)!)] })
+  const words = new Map(Object.values(corpora).flatMap((corpus) => {
+    const kept = Corpus.of(corpus, "report"), names = documentNames(kept.map(({ id }) => ({ domain: corpus.domain, document: id })))
+    return kept.map(({ text }, at) => [names[at]!, wordCount(text)] as const)
+  }))
+  const wordsOf = new Map(Object.values(documents).flatMap((scores) => { const names = documentNames(scores); return scores.map((score, at) => [score, words.get(names[at]!)!] as const) }))
+  return Report.extend(report, { values: [...report.values, ...perplexities(documents, (score) => wordsOf.get(score)!)] })
 })
 
 export const command = Command.make("eval:perplexity", {

@@ -54,6 +54,7 @@ beforeAll(async () => {
   await put("random", dense, plain, 0.5)
   await put("mixture", mixture, plain, 0)
   await writeFile(at("words.jsonl"), lines.map((text) => `${JSON.stringify({ text })}\n`).join(""))
+  await writeFile(at("oneid.jsonl"), lines.map((text) => `${JSON.stringify({ id: "same", text })}\n`).join(""))
   await writeFile(at("long.txt"), "some other text, with a line\nor two of it. ".repeat(12))
   await writeFile(at("empty.txt"), "")
 })
@@ -99,6 +100,13 @@ describe("eval:perplexity", () => {
     const perplexity = value(report, "random", "words", "bytePerplexity")!
     expect(perplexity.value).toBeCloseTo(2 ** direct.value, 6)
     expect(perplexity.standardError).toBeCloseTo(Math.LN2 * 2 ** direct.value * direct.standardError!, 6)
+  })
+
+  test("documents to which their file gave one id are scored, counted and paired as others are", async () => {
+    const [one, own] = [await running(Compare.compare({ ...flags(["random", "uniform"], ["oneid.jsonl"]), control: Option.none() })), await running(Compare.compare({ ...flags(["random", "uniform"], ["words.jsonl"]), control: Option.none() }))]
+    expect(one.verdicts.map(({ text }) => text)).toEqual(own.verdicts.map(({ text }) => text))
+    const [found, expected] = [await running(Perplexity.perplexity(flags(["random"], ["oneid.jsonl"]))), await running(Perplexity.perplexity(flags(["random"], ["words.jsonl"])))]
+    expect(value(found, "random", "oneid", "wordPerplexity")!.value / value(expected, "random", "words", "wordPerplexity")!.value).toBeCloseTo(1, 9)
   })
 
   test("--limit takes so many bytes of each text", async () => {
