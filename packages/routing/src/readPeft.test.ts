@@ -66,9 +66,13 @@ describe("refused by name", () => {
   test.each<[string, unknown]>([
     ["use_dora", true], ["modules_to_save", ["lm_head"]], ["bias", "all"], ["lora_bias", true], ["fan_in_fan_out", true], ["layer_replication", [[0, 2]]], ["trainable_token_indices", [1]], ["use_qalora", true],
     ["use_bdlora", {"nblocks": 2}], ["alora_invocation_tokens", [1]], ["arrow_config", { "top_k": 3 }], ["kasa_config", { "beta": 1 }], ["a_setting_of_tomorrow", 1],
-    ["peft_type", "LOHA"], ["r", 0], ["lora_alpha", "8"], ["rank_pattern", { q_proj: 0.5 }], ["alpha_pattern", { q_proj: "1" }], ["target_modules", 3], ["layers_to_transform", [-1]], ["use_rslora", "yes"]
+    ["peft_type", "LOHA"], ["r", 0], ["lora_alpha", "8"], ["rank_pattern", { q_proj: 0.5 }], ["alpha_pattern", { q_proj: "1" }], ["target_modules", 3], ["layers_to_transform", [-1]], ["use_rslora", "yes"],
+    ["init_lora_weights", "pissa"], ["init_lora_weights", "pissa_niter_4"], ["init_lora_weights", "olora"], ["init_lora_weights", "corda"], ["init_lora_weights", "loftq"], ["init_lora_weights", "lora_ga"]
   ])("%s: %j", async (key, value) => {
     expect(await changed("patterns", "llama", () => ({ [key]: value }))).toMatch(new RegExp(`^AdapterError ${key}: .*Remedy: `))
+  })
+  test.each([true, false, null, "gaussian", "eva", "orthogonal", "mica"])("first values that leave the base as it is change nothing: %j", async (first) => {
+    expect(await changed("patterns", "llama", () => ({ init_lora_weights: first }))).toBe("opened")
   })
   test("keys beside the targets, targets without keys, ranks that are not as said", async () => {
     expect(await changed("patterns", "llama", () => ({ target_modules: ["q_proj", "k_proj"] }))).toMatch(/these 20 keys are not a low-rank change of a matrix that is a target/)

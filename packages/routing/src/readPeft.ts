@@ -28,10 +28,12 @@ const isEmpty = (value: unknown): boolean => value === undefined || value === nu
 
 /** Keys that say where an adapter comes from or how it was trained, or that only matter beside another which is refused. */
 const silent = new Set([
-  "peft_version", "auto_mapping", "base_model_name_or_path", "revision", "task_type", "inference_mode", "lora_dropout", "init_lora_weights", "megatron_core", "qalora_group_size",
+  "peft_version", "auto_mapping", "base_model_name_or_path", "revision", "task_type", "inference_mode", "lora_dropout", "megatron_core", "qalora_group_size",
   "eva_config", "corda_config", "lora_ga_config", "loftq_config", "velora_config", "runtime_config", "ensure_weight_tying", "use_rslora", "r", "lora_alpha", "rank_pattern", "alpha_pattern",
   "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "target_parameters"
 ])
+/** First values that leave the base as it is. The others (PiSSA, OLoRA, CorDA, LoftQ, LoRA-GA) take them out of it before training: the change is of what is left. */
+const harmless: ReadonlyArray<unknown> = [true, "gaussian", "eva", "orthogonal", "mica"]
 
 const readObject = (path: string): Effect.Effect<Readonly<Record<string, unknown>> | undefined, AdapterError | File.FileError> => Effect.gen(function*() {
   const value = yield* File.readJson(path)
@@ -54,7 +56,11 @@ export const readSettings = (folder: string): Effect.Effect<Settings, AdapterErr
   if (settings["peft_type"] !== "LORA") return yield* refuse("peft_type", `${shown("peft_type")} is not supported`, settings["peft_type"] === "MIXLORA" ? "open it with MixLora.load, as a mixture" : merged)
   if (!isEmpty(settings["bias"]) && settings["bias"] !== "none") return yield* refuse("bias", `${shown("bias")} is not supported`)
   for (const key of Object.keys(settings)) {
-    if (key !== "peft_type" && key !== "bias" && !silent.has(key) && !isEmpty(settings[key])) return yield* refuse(key, `${shown(key)} is not supported`)
+    if (key !== "peft_type" && key !== "bias" && key !== "init_lora_weights" && !silent.has(key) && !isEmpty(settings[key])) return yield* refuse(key, `${shown(key)} is not supported`)
+  }
+  const { init_lora_weights: first } = settings
+  if (!isEmpty(first) && !harmless.includes(typeof first === "string" ? first.toLowerCase() : first)) {
+    return yield* refuse("init_lora_weights", `${shown("init_lora_weights")} takes the first values out of the base's matrices, and the change is of what is left of them`, `save it with peft's save_pretrained(…, path_initial_model_for_weight_conversion=…), or ${merged}`)
   }
   const { alpha_pattern: alphaPattern = {}, exclude_modules: without = null, layers_pattern: pattern = null, layers_to_transform: layers = null, lora_alpha: alpha = 8, r: rank = 8, rank_pattern: rankPattern = {},
     target_modules: modules = null, target_parameters: parameters, use_rslora: rooted = false } = settings
