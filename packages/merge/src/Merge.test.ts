@@ -1,10 +1,12 @@
 import { describe, expect, test } from "@jest/globals"
-import { Checkpoint, type Model, Pipeline, Stage, Store, Tokenizer, Weights } from "@switchyard/core"
+import { Checkpoint, Model, Pipeline, Stage, Store, Tokenizer, Weights } from "@switchyard/core"
+import { Router } from "@switchyard/routing"
 import { Effect, Schema } from "effect"
 import fc from "fast-check"
 import { readFileSync } from "node:fs"
 import * as Merge from "./Merge.ts"
 import { dense, randomWeights } from "./tinyMixture.ts"
+import * as Upcycle from "./Upcycle.ts"
 
 const run = Effect.runPromise
 interface Golden {
@@ -55,6 +57,8 @@ describe("what cannot be merged is named, with what to do", () => {
     ["an unknown weight", Merge.fold(Merge.linear(), { a: x([3, 2]) }, { weights: { c: 1 } }), /c: a weight names a model that is not merged/],
     ["a zero sum", Merge.fold(Merge.linear(), { a: x([3, 2]), b: x([3, 2]) }, { weights: { b: -1 } }), /the weights sum to 0/],
     ["no base", Merge.fold(Merge.taskArithmetic(), { a: x([3, 2]) }), /base: the recipe works on differences/],
+    ["a base that nothing looks at", Merge.fold(Merge.linear(), { a: x([3, 2]) }, { base: x([3, 2]) }), /base: the recipe does not look at a base, and one was given/],
+    ["a model called base beside the base", Merge.fold(Merge.taskArithmetic(), { a: x([3, 2]), base: x([3, 2], "y") }, { base: x([3, 2]) }), /base: compared with a, missing tensors: x/],
     ["no model", Merge.fold(Merge.linear(), {}), /no model was given/]
   ])("%s", async (_, merge, expected) => { expect(await message(merge)).toMatch(expected) })
 })
@@ -76,4 +80,39 @@ describe("a stage that cannot merge is refused by plan, before the models are tr
     ["a misspelt weight", () => Merge.models({ a: one() }, { recipe: Merge.linear(), weights: { A: 1 } }), /A: a weight names a model that is not merged/],
     ["no model", () => Merge.models({}, { recipe: Merge.linear() }), /no model was given/]
   ])("%s", async (_, build, expected) => { expect(await refusal(build)).toMatch(expected) })
+})
+
+const changed = (change: unknown) => ({ ...dense, ...change as object, feedForward: { kind: "dense" as const, inner: 24 } }) satisfies Model.Model
+/** A random model of this description; `tokenizer` is what its header says of one. */
+const random = Stage.make("test/random", {
+  version: 1, inputs: [], options: Schema.Struct({ seed: Schema.Int, change: Schema.Json.pipe(Stage.byDefault({})), tokenizer: Schema.String.pipe(Stage.byDefault(Tokenizer.bytes().hash)) }), output: Checkpoint.Dense,
+  *describe(_, { change, tokenizer }) { return { header: Checkpoint.headerOf(changed(change), tokenizer), cost: {} } },
+  *run(_, { change, seed }) { return Checkpoint.make({ model: changed(change), weights: randomWeights(dense, seed), tokenizer: Tokenizer.bytes() }) }
+})
+
+describe("models of one meaning, in no order", () => {
+  test("does not know in which order its models were written down: same key, same bits, same description", async () => {
+    const made = { a: random({ seed: 1, change: { contextLength: 65 } }), b: random({ seed: 2, change: { contextLength: 66 } }), c: random({ seed: 3, change: { contextLength: 67 } }) }
+    const merged = (names: ReadonlyArray<keyof typeof made>) => run(Effect.gen(function*() {
+      const { model } = yield* Pipeline.run(Pipeline.make("order", () => ({ model: Merge.models(Object.fromEntries(names.map((name) => [name, made[name]])), { recipe: Merge.linear(), weights: { a: 0.3, b: 0.5, c: 0.7 } }) })))
+      const values = yield* Effect.forEach(Model.tensors(dense), ({ name }) => model.weights.read(name))
+      return { key: model.lineage.at(-1)!.key, context: model.model.contextLength, bits: values.map((data) => Buffer.from(data.slice().buffer).toString("hex")) }
+    }).pipe(Effect.provide(Store.temporary)))
+    const first = await merged(["a", "b", "c"])
+    expect(first.context).toBe(65)
+    expect(await merged(["c", "b", "a"])).toEqual(first)
+  })
+
+  const refusal = (build: () => ReturnType<typeof Merge.models>) => run(Effect.flip(Pipeline.plan(Pipeline.make("refused", () => ({ merged: build() })))).pipe(Effect.provide(Store.temporary))).then((error) => (error as Error).message)
+  const one = random({ seed: 1 }), other = (change: object) => random({ seed: 2, change: change as never })
+  test.each<readonly [string, () => ReturnType<typeof Merge.models>, RegExp]>([
+    ["as many rows in other heads", () => Merge.models({ a: one, b: other({ heads: 8, headSize: 2, keyValueHeads: 4 }) }, { recipe: Merge.linear() }), /b: its tensors mean something else than those of a: heads 8, not 4/],
+    ["another activation", () => Merge.models({ a: one, b: other({ activation: { kind: "geluTanh" } }) }, { recipe: Merge.linear() }), /activation \{"kind":"geluTanh"\}, not "silu"/],
+    ["a base of another vocabulary", () => Merge.models({ a: one }, { recipe: Merge.taskArithmetic(), base: random({ seed: 3, tokenizer: "another" }) }), /the base: its tokenizer differs from that of a/]
+  ])("refused by plan: %s", async (_, build, expected) => { expect(await refusal(build)).toMatch(expected) })
+
+  test("and so does the upcycle that takes a mean", async () => {
+    const made = Pipeline.make("refused", () => ({ mixture: Upcycle.fromModels({ a: one, b: other({ heads: 8, headSize: 2, keyValueHeads: 4 }) }, { router: Router.topK({ active: 1 }) }) }))
+    expect((await run(Effect.flip(Pipeline.plan(made)).pipe(Effect.provide(Store.temporary))) as Error).message).toMatch(/upcycle\/fromModels: b: .* heads 8, not 4.* Upcycle fine-tunes of one model/)
+  })
 })

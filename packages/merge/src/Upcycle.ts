@@ -9,13 +9,10 @@ import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { type IdentityProof, prove, type Side } from "./IdentityProof.ts"
-import { MergeError } from "./Merge.ts"
+import { inOrder, MergeError, oneMeaning } from "./Merge.ts"
 import * as upcycling from "./upcycling.ts"
 
 export { IdentityBroken, type IdentityProof } from "./IdentityProof.ts"
-
-/** Experts stand in the order of their names: a key does not know in which order they were written down. */
-const inOrder = <A>(record: Readonly<Record<string, A>>): Readonly<Record<string, A>> => Object.fromEntries(Object.entries(record).sort(([a], [b]) => a < b ? -1 : 1))
 
 const sideOf = ({ model, weights }: upcycling.Described, router?: Router.Router): Side => ({ model, weights, ...router === undefined ? {} : { router } })
 
@@ -74,21 +71,19 @@ export const fromDense = Stage.make("upcycle/fromDense", {
   }
 })
 
-/** Refuses models that are not of one shape and tokenizer. Fails: MergeError naming the model. */
-const oneShape = (headers: Readonly<Record<string, Checkpoint.Header<"dense">>>): Effect.Effect<readonly [string, Checkpoint.Header<"dense">], MergeError> => Effect.gen(function*() {
-  const [first, ...others] = Object.entries(headers)
-  const refuse = (model: string, problem: string) => new MergeError({ recipe: "upcycle/fromModels", model, problem, remedy: "Upcycle fine-tunes of one model." })
+/** Refuses models that are not of one shape, meaning and tokenizer; gives the first. Fails: MergeError naming the model. */
+const oneShape = (headers: Readonly<Record<string, Checkpoint.Header<"dense">>>): Effect.Effect<Checkpoint.Header<"dense">, MergeError> => Effect.gen(function*() {
+  const [first, ...others] = Object.entries(headers), remedy = "Upcycle fine-tunes of one model."
+  const refuse = (model: string, problem: string) => new MergeError({ recipe: "upcycle/fromModels", model, problem, remedy })
   if (first === undefined) return yield* refuse("(none)", "no model was given")
   const shape = (model: Model.Model) => JSON.stringify(Model.tensors(model))
-  for (const [name, header] of others) {
-    if (shape(header.model) !== shape(first[1].model)) return yield* refuse(name, `its tensors differ from those of ${first[0]}`)
-    if (header.tokenizer !== first[1].tokenizer) return yield* refuse(name, `its tokenizer differs from that of ${first[0]}`)
-  }
-  return first
+  for (const [name, header] of others) if (shape(header.model) !== shape(first[1].model)) return yield* refuse(name, `its tensors differ from those of ${first[0]}`)
+  yield* oneMeaning("upcycle/fromModels", [first, ...others], remedy)
+  return first[1]
 })
 
 /**
- * Branch-Train-MiX: each model's feed-forward becomes an expert, everything else is the models' mean. Proof: forced to e, the mixture is the
+ * Branch-Train-MiX: each model's feed-forward becomes an expert, everything else is the models' mean; experts stand in the order of their names. Proof: forced to e, the mixture is the
  * averaged model carrying e's feed-forward. Options: router. Paper: Sukhbaatar et al. 2024, https://arxiv.org/abs/2403.07816
  */
 export const fromModels = Stage.make("upcycle/fromModels", {
@@ -97,7 +92,7 @@ export const fromModels = Stage.make("upcycle/fromModels", {
   options: Schema.Struct({ router: Router.Router }),
   output: Checkpoint.Mixture,
   *describe({ models }, { router }) {
-    const [, header] = yield* oneShape(models)
+    const header = yield* oneShape(inOrder(models))
     const model = yield* upcycling.mixtureOf(header.model, { experts: Object.keys(models).length, expert: { kind: "full" }, router })
     return describeMixture(model, header, 0, Object.values(models).reduce((sum, { bytes }) => sum + bytes, 0))
   },
