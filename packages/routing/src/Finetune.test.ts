@@ -127,6 +127,16 @@ describe("Finetune", () => {
     }))
   })
 
+  test("texts named by numbers are supervised as any others: by their names, not by where a record puts them", async () => {
+    const rows = (law: string, code: string) => running(Effect.gen(function*() {
+      const { log } = yield* Pipeline.run(Pipeline.make("test", () => ({
+        log: Finetune.train(mixture(Newborn.dense(sizes), { router: Router.topK({ active: 2 }) }), { [law]: text({ domain: "law" }), [code]: text({ domain: "code" }) }, { trainable: "routers", supervise: { weight: 1, labels: { [law]: 0, [code]: 1 } }, ...short }).log
+      })))
+      return Table.rows(log).map(({ tokensPerSecond: _, ...row }) => row)
+    }))
+    expect(await rows("10", "9")).toEqual(await rows("a", "b")) // "10" stands before "9", as "a" before "b"
+  })
+
   test("what cannot be is refused by the plan, naming the option", async () => {
     const seed = Newborn.dense(sizes), top1 = mixture(seed, { router: Router.topK({ active: 1 }) })
     const refused = <O extends Pipeline.Outputs>(outputs: O) => failure(Pipeline.plan(Pipeline.make("test", () => outputs)))

@@ -19,7 +19,7 @@ import { type Aims, corrected, sequencesOf, trainStep } from "./trainStep.ts"
 const Log = Table.Artifact(Tables.TrainLog)
 type Texts = Readonly<Record<string, Corpus.Corpus>>
 
-/** Texts by name, in the names' order: a result does not depend on the order in which they were written down. */
+/** Texts by name, in the names' order: a result does not depend on the order in which they were written down. A list, since a record would put names that are numbers first. */
 const inOrder = <A>(texts: Readonly<Record<string, A>>): ReadonlyArray<readonly [string, A]> => Object.entries(texts).sort(([a], [b]) => a < b ? -1 : 1)
 
 const refuse = (option: string, problem: string, remedy: string) => new Training.TrainingError({ option, problem, remedy })
@@ -65,7 +65,7 @@ const planned = (model: Model.Model, options: Training.Options, wanted: Wanted) 
 const run = (model: Model.Model, weights: Weights.Weights, tokenizer: Corpus.Encoder, texts: Texts, options: Training.Options, wanted: Wanted, context: Stage.Context) => Effect.gen(function*() {
   const device = yield* Device.Device
   const { corrections, names, self } = yield* prepare(model, options, wanted, device.replicas)
-  const batches = yield* Corpus.batches(Object.fromEntries(inOrder(texts)), { tokenizer, split: "train", batch: options.batch, tokens: options.tokens, seed: context.seed })
+  const batches = yield* Corpus.batches(inOrder(texts).map(([, text]) => text), { tokenizer, split: "train", batch: options.batch, tokens: options.tokens, seed: context.seed })
   const arena = yield* device.arena
   const log = yield* loop(self, names, { arena, device, batches, options, context, aims: wanted.aims, initialize: LanguageModel.load(arena, self, weights, { seed: context.seed }) })
   return { log: yield* Table.fromRows(Tables.TrainLog, log), trained: yield* LanguageModel.read(arena, self, [...names, ...corrections]) }

@@ -55,7 +55,7 @@ export const fit = Stage.make("phatgoose/fit", {
     const device = yield* Device.Device, options = { ...given, weightDecay: 0 }
     const { names, self } = yield* prepare(mixture.model, given, device.replicas), domains = Object.keys(texts).sort()
     const labels = yield* expertsOf(mixture, domains, given.labels)
-    const batches = yield* Corpus.batches(Object.fromEntries(domains.map((name) => [name, texts[name]!])), { tokenizer: mixture.tokenizer, split: "train", batch: options.batch, tokens: options.tokens, seed: context.seed })
+    const batches = yield* Corpus.batches(domains.map((name) => texts[name]!), { tokenizer: mixture.tokenizer, split: "train", batch: options.batch, tokens: options.tokens, seed: context.seed })
     const arena = yield* device.arena
     const initialize = Effect.gen(function*() {
       yield* LanguageModel.load(arena, self, mixture.weights)
