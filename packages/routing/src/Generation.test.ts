@@ -32,6 +32,7 @@ const models: Readonly<Record<string, Model.Model>> = {
   "low-rank experts by a pooled prefix": mixture(Router.prefix({ active: 2 }), { kind: "lowRank", rank: 2, scale: 1.5 }),
   "centroids of a fading prefix": mixture(Router.prototypes({ active: 1, unit: { of: "prefix", pool: "decay", decay: 0.7 } })),
   "one decision for all layers, by two pools": mixture({ ...Router.topK({ active: 2 }), unit: { of: "prefix", pool: "bank", decays: [1, 0.5], normalize: "rms" }, depth: { decide: "once", layer: 0 } }),
+  "a bank in which a pool stands twice": mixture({ ...Router.topK({ active: 2 }), unit: { of: "prefix", pool: "bank", decays: [0.8, 0.5, 0.8] } }),
   "evidence that adds up": mixture({ ...Router.topK({ active: 2 }), unit: { of: "prefix", pool: "evidence", decay: 0.9, temperature: 4 } }),
   "n-grams of up to three tokens": mixture(Router.ngram({ active: 2, orders: 3, buckets: 50, decay: 0.9 })),
   "n-grams of the last four tokens alone, in each layer": mixture({ ...Router.ngram({ active: 1, orders: 4, buckets: 50 }), unit: { of: "token" }, weight: "prob", depth: { decide: "each" } }),

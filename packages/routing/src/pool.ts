@@ -23,8 +23,9 @@ export const pool = (x: Tensor.Tensor, unit: Router.Unit, size: { readonly batch
   if (unit.of === "token") return x
   const [rows, hidden] = x.shape as readonly [number, number], sequences = Op.view(x, [size.batch, size.tokens, hidden])
   const along = (decay: number) => size.carried === undefined ? Op.prefixPool(sequences, { mean: true, decay }) : Op.cachedPool(sequences, size.carried.places, size.carried.state(decay, hidden), { mean: true, decay })
-  const pools = unit.pool === "evidence" ? [x] : Router.decays(unit).map( // evidence adds up after the score
-    (decay) => Op.view(along(decay), [rows, hidden])) // [rows, hidden] each
+  // one pool for each decay: a decay that stands twice in a bank has one kept state, which a second pool would find gone on already
+  const decays = Router.decays(unit), each = new Map([...new Set(decays)].map((decay) => [decay, Op.view(along(decay), [rows, hidden])])) // [rows, hidden] each
+  const pools = unit.pool === "evidence" ? [x] : decays.map((decay) => each.get(decay)!) // evidence adds up after the score
   const side = (parts: ReadonlyArray<Tensor.Tensor>) => parts.length === 1 ? parts[0]! : Op.joinColumns(parts) // [rows, width]
   if (unit.normalize === undefined) return side(pools)
   if (unit.normalize === "rms") return side(pools.map((each) => Op.divideRows(each, Op.map(Op.affine(Op.dotRows(each, each), { scale: 1 / hidden, shift: epsilon }), "sqrt"))))
