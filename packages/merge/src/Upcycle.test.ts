@@ -83,5 +83,8 @@ describe("refused by plan, before any work", () => {
     Effect.runPromise(Effect.flip(Pipeline.plan(Pipeline.make("refused", () => ({ mixture: build() })))).pipe(Effect.provide(layer))).then((error) => (error as Error).message)
   test("an adapter of another base", async () => { expect(await refusal(() => Upcycle.fromAdapters(at("one"), { law: adapter(1), code: adapter(2, 2, true) }, { router }))).toMatch(/adapter code.*another/s) })
   test("adapters of different ranks", async () => { expect(await refusal(() => Upcycle.fromAdapters(at("one"), { law: adapter(1), code: adapter(2, 4) }, { router }))).toMatch(/code: rank 4/) })
+  test("a layer that decides and is not there", async () => {
+    expect(await refusal(() => Upcycle.fromAdapters(at("one"), { law: adapter(1), code: adapter(2) }, { router: Router.once(Router.topK({ active: 1 }), { layer: 2, before: [0] }) }))).toMatch(/router\.depth\.layer: layer 2 decides, the model has 2 layers/)
+  })
   test("more active experts than experts", async () => { expect(await refusal(() => Upcycle.fromAdapters(at("one"), { law: adapter(1), code: adapter(2) }, { router: Router.topK({ active: 3 }) }))).toMatch(/3 active experts of 2/) })
 })

@@ -10,9 +10,9 @@ import * as Merge from "./Merge.ts"
 
 export interface Described { readonly model: Model.Model; readonly weights: Weights.Weights }
 
-/** The description of a mixture on the body of `model`. Fails: RouterError when the router wants more experts than there are. */
+/** The description of a mixture on the body of `model`. Fails: RouterError when the router wants more experts than there are, or a layer to decide that is not there. */
 export const mixtureOf = (model: Model.Model, options: { readonly experts: number; readonly expert: Model.Expert; readonly router: Router.Router }): Effect.Effect<Model.Model, Router.RouterError> =>
-  Effect.map(Router.check(options.router, options.experts), (router) => ({
+  Effect.map(Effect.andThen(Router.within(options.router, model.layers), Router.check(options.router, options.experts)), (router) => ({
     ...model,
     feedForward: {
       kind: "mixture", inner: model.feedForward.inner, experts: options.experts, active: Router.active(router, options.experts), expert: options.expert,

@@ -76,7 +76,7 @@ export const withRouter = (self: LanguageModel, router: Router.Router): Effect.E
 const routerOf = (model: Model.Model, form: Model.Mixture, given: Router.Router | undefined): Effect.Effect<Router.Router, Router.RouterError> => Effect.gen(function*() {
   const at = given === undefined ? "the model's router" : "the router given"
   const router = yield* Router.check(given ?? (yield* Router.decode(form.router, at)), form.experts, at)
-  if (router.depth?.decide === "once" && router.depth.layer >= model.layers) return yield* new Router.RouterError({ at: `${at}.depth.layer`, problem: `layer ${router.depth.layer} decides, the model has ${model.layers} layers`, remedy: `Let one from 0 to ${model.layers - 1} decide.` })
+  yield* Router.within(router, model.layers, at)
   if (router.depth?.decide === "once" && router.depth.layer < (form.dense?.layers ?? 0)) return yield* new Router.RouterError({ at: `${at}.depth.layer`, problem: `layer ${router.depth.layer} decides, which has no experts`, remedy: `Let one from ${form.dense!.layers} to ${model.layers - 1} decide.` })
   if (!Router.scored(router, form.experts)) return router
   const needed = Router.tensors(router, { ...model, experts: form.experts })

@@ -316,6 +316,9 @@ export const check = <R extends Router>(router: R, experts: number, at = "router
     : new RouterError({ at: `${at}.select`, problem: `${wanted} active experts of ${experts}`, remedy: `Choose at most ${experts} active experts.` }))
   return error === undefined ? Effect.succeed(router) : Effect.fail(error)
 }
+/** The router, if the layer that it lets decide is one of so many. Fails: `RouterError`. */
+export const within = <R extends Router>(router: R, layers: number, at = "router"): Effect.Effect<R, RouterError> => router.depth?.decide !== "once" || router.depth.layer < layers ? Effect.succeed(router)
+  : Effect.fail(new RouterError({ at: `${at}.depth.layer`, problem: `layer ${router.depth.layer} decides, the model has ${layers} layers`, remedy: `Let one from 0 to ${layers - 1} decide.` }))
 /** A router read from JSON. Fails: `RouterError` that says where in the description and what was expected. */
 export const decode = (json: unknown, at = "router"): Effect.Effect<Router, RouterError> =>
   Schema.decodeUnknownEffect(Router, { errors: "all", onExcessProperty: "error" })(json).pipe(
