@@ -50,7 +50,7 @@ export const mergeExperts = Stage.make("compress/mergeExperts", {
   options: Schema.Struct({ keep }),
   output: Checkpoint.Mixture,
   *describe({ mixture }, { keep }) {
-    return described(mixture, yield* compression.withExperts("mergeExperts", mixture.model, keep), inExperts)
+    return described(mixture, (yield* compression.mergeable(mixture.model, keep)).smaller, inExperts)
   },
   *run({ mixture, trace }, { keep }, context) {
     const found = yield* compression.mergeExperts(mixture, usageOf(mixture, trace), keep)
@@ -65,8 +65,8 @@ export const fold = Stage.make("compress/fold", {
   options: Schema.Struct({}),
   output: Checkpoint.Mixture,
   *describe({ mixture }) {
-    const form = (mixture.model as MixtureModel).feedForward
-    return described(mixture, { ...mixture.model, feedForward: { ...form, expert: { kind: "full" } } }, (name) => form.expert.kind === "lowRank" && inExperts(name))
+    const form = yield* compression.formOf("fold", mixture.model, 1)
+    return described(mixture, form.expert.kind === "full" ? mixture.model : { ...mixture.model, feedForward: { ...form, expert: { kind: "full" } } }, (name) => form.expert.kind === "lowRank" && inExperts(name))
   },
   *run({ mixture }, _, context) {
     return result(mixture, yield* compression.fold(mixture), "compress/fold", context, {})
@@ -80,8 +80,7 @@ export const lowRank = Stage.make("compress/lowRank", {
   options: Schema.Struct({ rank: keep }),
   output: Checkpoint.Mixture,
   *describe({ mixture }, { rank }) {
-    const form = (mixture.model as MixtureModel).feedForward, largest = Math.min(form.inner, mixture.model.hidden)
-    if (rank > largest) return yield* new compression.CompressError({ method: "lowRank", problem: `rank ${rank}`, remedy: `Choose a rank from 1 to ${largest}.` })
+    const form = yield* compression.factorable(mixture.model, rank)
     return described(mixture, { ...mixture.model, feedForward: { ...form, expert: { kind: "lowRank", rank, scale: 1 } } }, (name) => inExperts(name) || /\.feedForward\.(gate|up|down)$/.test(name))
   },
   *run({ mixture }, { rank }, context) {

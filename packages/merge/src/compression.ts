@@ -30,7 +30,8 @@ export const usage = (trace: Table.Table<Tables.Trace>, layers: number, experts:
 /** Experts of a layer by usage, most used first; ties to the lowest number. */
 export const ranking = (shares: ReadonlyArray<number>): ReadonlyArray<number> => shares.map((share, expert) => ({ share, expert })).sort((a, b) => b.share - a.share || a.expert - b.expert).map(({ expert }) => expert)
 
-const formOf = (method: string, model: Model.Model, keep: number): Effect.Effect<Model.Mixture, CompressError> => {
+/** The mixture that a method works on. Fails: a dense model, layers without experts, more experts to be kept than there are. */
+export const formOf = (method: string, model: Model.Model, keep: number): Effect.Effect<Model.Mixture, CompressError> => {
   const form = model.feedForward
   if (form.kind !== "mixture") return Effect.fail(new CompressError({ method, problem: "the model is dense", remedy: "Give a mixture." }))
   if (form.dense !== undefined) return Effect.fail(new CompressError({ method, problem: `the first ${form.dense.layers} layers have no experts`, remedy: "Give a mixture whose layers are all alike." }))
@@ -51,6 +52,23 @@ export const withExperts = (method: string, model: Model.Model, experts: number)
 /** Experts as three matrices each, which is what alignment and factors are defined on. */
 const withoutBias = (method: string, form: Model.Mixture): Effect.Effect<void, CompressError> => form.expert.kind === "lowRank" || form.expert.bias !== true ? Effect.void
   : Effect.fail(new CompressError({ method, problem: "the experts have biases", remedy: "Use Compress.dropExperts, which keeps experts whole." }))
+
+/** What `mergeExperts` works on and what becomes of it. Fails: as `mergeExperts`, but for the weights. */
+export const mergeable = (model: Model.Model, keep: number): Effect.Effect<{ readonly form: Model.Mixture; readonly smaller: Model.Model }, CompressError | Router.RouterError> => Effect.gen(function*() {
+  const form = yield* formOf("mergeExperts", model, keep), smaller = yield* withExperts("mergeExperts", model, keep)
+  if (form.expert.kind !== "full") return yield* new CompressError({ method: "mergeExperts", problem: "low-rank experts have no inner channels of their own to align", remedy: "Fold them into full experts first: Compress.fold(mixture)." })
+  yield* withoutBias("mergeExperts", form)
+  return { form, smaller }
+})
+/** What `lowRank` works on. Fails: as `lowRank`, but for the weights. */
+export const factorable = (model: Model.Model, rank: number): Effect.Effect<Model.Mixture, CompressError> => Effect.gen(function*() {
+  const form = yield* formOf("lowRank", model, 1)
+  if (form.expert.kind !== "full") return yield* new CompressError({ method: "lowRank", problem: `the experts are of rank ${form.expert.rank} already`, remedy: "Give a mixture of full experts." })
+  yield* withoutBias("lowRank", form)
+  const largest = Math.min(form.inner, model.hidden)
+  if (rank < 1 || rank > largest) return yield* new CompressError({ method: "lowRank", problem: `rank ${rank}`, remedy: `Choose a rank from 1 to ${largest}.` })
+  return form
+})
 
 const parts = (form: Model.Mixture): ReadonlyArray<string> => form.expert.kind === "full" ? [...Edit.matrices, ...form.expert.bias === true ? Edit.matrices.map((matrix) => `${matrix}Bias`) : []] : Edit.matrices.flatMap((matrix) => [`${matrix}.a`, `${matrix}.b`])
 const body = (weights: Weights.Weights): Edit.Edit => Edit.copies(weights, (name) => !/^layers\.\d+\.(experts|router)\./.test(name))
@@ -97,9 +115,7 @@ const weighted = (members: ReadonlyArray<readonly [Float32Array, number]>): Floa
  * averaged by the same weights. Full experts only: fold low-rank ones first.
  */
 export const mergeExperts = ({ model, weights }: Described, shares: ReadonlyArray<ReadonlyArray<number>>, keep: number): Effect.Effect<Described & { readonly groups: ReadonlyArray<ReadonlyArray<ReadonlyArray<number>>> }, CompressError | Router.RouterError | Weights.WeightsError> => Effect.gen(function*() {
-  const form = yield* formOf("mergeExperts", model, keep), smaller = yield* withExperts("mergeExperts", model, keep)
-  if (form.expert.kind !== "full") return yield* new CompressError({ method: "mergeExperts", problem: "low-rank experts have no inner channels of their own to align", remedy: "Fold them into full experts first: Compress.fold(mixture)." })
-  yield* withoutBias("mergeExperts", form)
+  const { form, smaller } = yield* mergeable(model, keep)
   const edit = new Map(body(weights)), { inner } = form, { hidden } = model, groups: Array<ReadonlyArray<ReadonlyArray<number>>> = []
   for (const [layer, line] of shares.entries()) {
     const leaders = ranking(line).slice(0, keep).sort((a, b) => a - b)
@@ -149,11 +165,7 @@ export const fold = ({ model, weights }: Described): Effect.Effect<Described, Co
  * expert − mean. Options: `rank`, at most the smaller of hidden and inner. `lost`: share of the squared differences left out, by layer.
  */
 export const lowRank = ({ model, weights }: Described, rank: number): Effect.Effect<Described & { readonly lost: ReadonlyArray<number> }, CompressError | Weights.WeightsError> => Effect.gen(function*() {
-  const form = yield* formOf("lowRank", model, 1)
-  if (form.expert.kind !== "full") return yield* new CompressError({ method: "lowRank", problem: `the experts are of rank ${form.expert.rank} already`, remedy: "Give a mixture of full experts." })
-  yield* withoutBias("lowRank", form)
-  const largest = Math.min(form.inner, model.hidden)
-  if (rank < 1 || rank > largest) return yield* new CompressError({ method: "lowRank", problem: `rank ${rank}`, remedy: `Choose a rank from 1 to ${largest}.` })
+  const form = yield* factorable(model, rank)
   const edit = new Map<string, Edit.Origin>(Edit.copies(weights, (name) => !/^layers\.\d+\.experts\./.test(name))), lost: Array<number> = []
   for (let layer = 0; layer < model.layers; layer++) {
     let missing = 0, all = 0
