@@ -8,6 +8,8 @@ import { Schema } from "effect"
 const count = Schema.Int.check(Schema.isGreaterThan(0))
 const whole = Schema.Int.check(Schema.isGreaterThanOrEqualTo(0))
 const amount = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0))
+/** A part of what was that is kept: with all of it nothing new would ever count, and AdamW would divide by zero. */
+const kept = Schema.Finite.check(Schema.isGreaterThanOrEqualTo(0), Schema.isLessThan(1))
 const fraction = Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum: 1 }))
 
 /**
@@ -27,8 +29,8 @@ export const fields = {
   warmup: whole.pipe(Stage.byDefault(0)),
   weightDecay: amount.pipe(Stage.byDefault(0)),
   clip: amount.pipe(Stage.byDefault(1)),
-  beta1: fraction.pipe(Stage.byDefault(0.9)),
-  beta2: fraction.pipe(Stage.byDefault(0.95)),
+  beta1: kept.pipe(Stage.byDefault(0.9)),
+  beta2: kept.pipe(Stage.byDefault(0.95)),
   epsilon: amount.pipe(Stage.byDefault(1e-8)),
   saveEvery: count.pipe(Stage.byDefault(10)),
   storage: Schema.optionalKey(Storage.Storage)

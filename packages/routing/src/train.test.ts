@@ -215,3 +215,9 @@ describe("train", () => {
     expect(rates[9]).toBeCloseTo(0.1)
   })
 })
+
+test("an average that keeps all of what was is no average: betas are below one", () => {
+  const options = (given: object) => Schema.decodeUnknownSync(Training.Options)({ steps: 1, ...given })
+  expect(options({ beta1: 0, beta2: 0.999 })).toMatchObject({ beta1: 0, beta2: 0.999 })
+  for (const given of [{ beta1: 1 }, { beta2: 1 }, { beta1: -0.1 }]) expect(() => options(given)).toThrow(/beta[12]/)
+})
