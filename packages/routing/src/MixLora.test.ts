@@ -48,7 +48,7 @@ describe("a folder of MixLoRA's", () => {
   }))
   test.each<[string, unknown, RegExp]>([
     ["routing_strategy", "mixlora-dynamic", /routing_strategy: "mixlora-dynamic" is not supported/], ["top_k", 4, /top_k/], ["num_experts", 0, /num_experts/], ["use_dora", true, /use_dora: true is not supported/],
-    ["act_fn", "gelu", /act_fn/], ["top_p", 0.8, /top_p/], ["target_modules", ["q_proj"], /mixlora\.layers\.0\.mlp\.down_proj\.experts\.0\.lora_A\.weight.*no target/], ["num_experts", 4, /experts\.3\.lora_A\.weight.*missing/],
+    ["act_fn", "gelu", /act_fn/], ["expert_lora", { r: 2, lora_alpha: 5, use_dora: true }, /expert_lora\.use_dora: true is not supported/], ["top_p", 0.8, /top_p/], ["target_modules", ["q_proj"], /mixlora\.layers\.0\.mlp\.down_proj\.experts\.0\.lora_A\.weight.*no target/], ["num_experts", 4, /experts\.3\.lora_A\.weight.*missing/],
     ["r", 3, /shape \[2, 16\] instead of \[3, 16\]/], ["peft_type", "LORA", /peft_type.*Adapter\.load/]
   ])("%s: %j is refused by name", (key, value, message) => inFolder(async (folder) => {
     cpSync(at, folder, { recursive: true })
@@ -56,6 +56,18 @@ describe("a folder of MixLoRA's", () => {
     writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, "utf8")) as object, [key]: value }))
     expect((await run(Effect.flip(MixLora.open(folder, await llama())))).message).toMatch(message)
   }))
+  test("the experts' activation is the base's own, said or not; another is refused", async () => {
+    const { model, weights } = await llama(), gelu = { model: { ...model, activation: { kind: "geluTanh" as const } }, weights }
+    expect((await run(Effect.flip(MixLora.open(at, gelu)))).message).toMatch(/act_fn: "silu" is not supported on this base, whose experts compute gelu_pytorch_tanh/)
+    await inFolder(async (folder) => {
+      cpSync(at, folder, { recursive: true })
+      const path = join(folder, "adapter_config.json"), settings = JSON.parse(readFileSync(path, "utf8")) as object
+      for (const act_fn of [null, "gelu_pytorch_tanh"]) {
+        writeFileSync(path, JSON.stringify({ ...settings, act_fn }))
+        expect((await run(MixLora.open(folder, gelu))).model.activation).toEqual({ kind: "geluTanh" })
+      }
+    })
+  })
   test("a pickle is never opened: the error has the command that converts it; a plain reader says what to use", () => inFolder(async (folder) => {
     cpSync(at, folder, { recursive: true })
     renameSync(join(folder, "adapter_model.safetensors"), join(folder, "adapter_model.bin"))

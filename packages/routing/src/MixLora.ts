@@ -16,8 +16,8 @@ import { modulePaths } from "./peftTargets.ts"
 import { readConfig } from "./readPeft.ts"
 import * as Router from "./Router.ts"
 
-/** What an `adapter_config.json` of MixLoRA says. `attention`, `expert`: rank and scale of the terms on attention and of the experts'. */
-export interface Settings { readonly at: string; readonly attention: Low; readonly expert: Low; readonly experts: number; readonly active: number; readonly targets: ReadonlyArray<string> }
+/** What an `adapter_config.json` of MixLoRA says. `activation`: of the experts, left out the base's; `attention`, `expert`: rank and scale of the terms on attention and of the experts'. */
+export interface Settings { readonly at: string; readonly activation: string | undefined; readonly attention: Low; readonly expert: Low; readonly experts: number; readonly active: number; readonly targets: ReadonlyArray<string> }
 
 /** Keys that do not change what a trained model computes. */
 const silent = new Set([
@@ -33,9 +33,11 @@ export const readSettings = (folder: string): Effect.Effect<Settings, AdapterErr
   if (settings["peft_type"] !== "MIXLORA") return yield* refuse("peft_type", "open a plain peft folder with Adapter.load")
   if (settings["routing_strategy"] !== "mixlora") return yield* refuse("routing_strategy", "only mixlora, the best k of a softmax, is read")
   if (!isNothing(settings["bias"]) && settings["bias"] !== "none") return yield* refuse("bias", "only none is read")
-  if (!isNothing(settings["act_fn"]) && settings["act_fn"] !== "silu") return yield* refuse("act_fn", "only silu, the base's own, is computed")
   for (const key of Object.keys(settings)) if (!silent.has(key) && !isNothing(settings[key])) return yield* refuse(key, "remove it if it does not change what the model computes")
   const own = settings["expert_lora"], inner = typeof own === "object" && own !== null && !Array.isArray(own) ? { ...settings, ...own } : settings
+  for (const [key, value] of Object.entries(inner)) {
+    if (!silent.has(key) && !isNothing(value)) return yield* new AdapterError({ at, key: `expert_lora.${key}`, problem: `${JSON.stringify(value)?.slice(0, 100)} is not supported`, remedy: "remove it if it does not change what the model computes" })
+  }
   const low = (from: Readonly<Record<string, unknown>>): Low | undefined => {
     const { lora_alpha: alpha, r: rank, use_rslora: rooted = false } = from
     return Number.isSafeInteger(rank) && (rank as number) > 0 && Number.isFinite(alpha) ? { rank: rank as number, scale: (alpha as number) / (rooted === true ? Math.sqrt(rank as number) : rank as number) } : undefined
@@ -47,16 +49,22 @@ export const readSettings = (folder: string): Effect.Effect<Settings, AdapterErr
   if (!(Number.isSafeInteger(active) && (active as number) > 0 && (active as number) <= (experts as number))) return yield* refuse("top_k", "give at most num_experts")
   const list = Array.isArray(targets) ? targets : typeof targets === "object" && targets !== null ? Object.keys(targets).filter((name) => (targets as Readonly<Record<string, unknown>>)[name] === true) : undefined
   if (list === undefined || !list.every((name) => typeof name === "string")) return yield* refuse("target_modules", "give a list of names, or names with true and false")
-  return { at, attention, expert, experts: experts as number, active: active as number, targets: list }
+  return { at, activation: isNothing(settings["act_fn"]) ? undefined : String(settings["act_fn"]), attention, expert, experts: experts as number, active: active as number, targets: list }
 })
 
 const conversion = (folder: string) => `python3 -c "import torch, safetensors.torch as s; s.save_file({k: v.contiguous() for k, v in torch.load('${folder}/adapter_model.bin', weights_only=True, map_location='cpu').items()}, '${folder}/${weightsFile}')"`
+
+/** What transformers calls the base's activation. */
+const activationOf = ({ activation }: Model.Model): string => activation === undefined ? "silu" : activation.kind === "geluTanh" ? "gelu_pytorch_tanh" : activation.kind
 
 /** The mixture that a folder makes of a dense base: its description and its weights, lazily. Fails: AdapterError naming every key that is unknown, missing or of another shape; FileError, SafetensorsError, RouterError. */
 export const open = (folder: string, { model, weights }: Pick<Checkpoint.Checkpoint<"dense">, "model" | "weights">): Effect.Effect<{ readonly model: Model.Model & { readonly feedForward: Model.Mixture }; readonly weights: Weights.Weights; readonly settings: Settings }, AdapterError | File.FileError | Safetensors.SafetensorsError | Router.RouterError> => Effect.gen(function*() {
   const settings = yield* readSettings(folder), { active, attention, expert, experts, targets } = settings, at = join(folder, weightsFile)
   if (!existsSync(at) && existsSync(join(folder, "adapter_model.bin"))) {
     return yield* new AdapterError({ at: join(folder, "adapter_model.bin"), key: "the file", problem: "it is a pickle, which can run code and is never opened", remedy: `convert it where you trust it: ${conversion(folder)}` })
+  }
+  if (settings.activation !== undefined && settings.activation !== activationOf(model)) {
+    return yield* new AdapterError({ at: settings.at, key: "act_fn", problem: `${JSON.stringify(settings.activation)} is not supported on this base, whose experts compute ${activationOf(model)}`, remedy: "give the base that it was trained on; only the base's own activation is computed" })
   }
   const stored = yield* Weights.fromFile(at), router = yield* Router.check(Router.topK({ active, weight: "renorm" }), experts)
   const mixture: Model.Model & { readonly feedForward: Model.Mixture } = {
