@@ -40,6 +40,12 @@ describe("writing", () => {
     expect(readdirSync(folder, { recursive: true }).map(String).sort()).toEqual([".mine.tmp", `.seed.${process.pid}-0123456789ab.tmp`, "experts", "seed"])
     await runPromise(File.sweep(join(folder, "not there")))
   })
+  test("a file in a folder's place, and a folder in a file's, are told with what to do", async () => {
+    const at = fresh()
+    writeFileSync(join(at, "model.safetensors"), "")
+    expect((await runPromise(Effect.flip(File.read(join(at, "model.safetensors", "config.json"))))).message).toMatch(/ENOTDIR.*; a file stands where the path needs a folder: name the folder that holds it$/)
+    expect((await runPromise(Effect.flip(File.read(at)))).message).toMatch(/EISDIR.*; a folder stands where the path needs a file: name a file in it$/)
+  })
   test("a missing file is named with what to do", async () => {
     expect((await runPromise(Effect.flip(File.read("/nowhere/x")))).message).toMatch(/^cannot read \/nowhere\/x: .*check the path, which is relative to the working directory$/)
     expect(await runPromise(File.readJson("/nowhere/x"))).toBeUndefined()

@@ -19,6 +19,8 @@ export const file = (path: string | URL): File => ({ _tag: "File", path: path in
 
 const remedies: Readonly<Record<string, string>> = {
   ENOENT: "check the path, which is relative to the working directory",
+  ENOTDIR: "a file stands where the path needs a folder: name the folder that holds it",
+  EISDIR: "a folder stands where the path needs a file: name a file in it",
   EACCES: "change its permissions, or choose another place",
   EPERM: "change its permissions, or choose another place",
   EROFS: "the file system is read-only: choose another place",
