@@ -55,6 +55,8 @@ export const command = Command.make("eval:generate", flags, (given) => Effect.ge
   yield* outOfRange("top-p", given.topP, (value) => value > 0 && value <= 1, "a number above 0, at most 1")
   yield* outOfRange("min-p", given.minP, (value) => value >= 0 && value <= 1, "a number from 0 to 1")
   yield* outOfRange("repetition-penalty", given.penalty, (value) => value > 0, "a number above 0")
+  yield* outOfRange("window", given.window, (value) => value >= 1, "1 or more")
+  if (Option.isSome(given.system) && !given.chat) return yield* new TargetError({ target: "eval:generate", problem: "--system is given without --chat", remedy: "Add --chat, or leave it out" })
   const checkpoint = yield* Hub.open(modelName(given.model)), { tokenizer } = checkpoint
   const template = given.chat ? yield* ChatTemplate.make(tokenizer) : undefined
   // a rendered template has its special tokens in it already

@@ -31,9 +31,10 @@ const optional = (flag: string, alias: string | undefined, metavar: string, abou
   const made = Flag.String(flag).pipe(Flag.withMetavar(metavar), Flag.withDescription(about))
   return Flag.optional(alias === undefined ? made : made.pipe(Flag.withAlias(alias)))
 }
-const number = (flag: string, given: Option.Option<string>, least: number): Effect.Effect<number | undefined, TargetError> => Option.match(given, {
+const number = (flag: string, given: Option.Option<string>, least: number, whole = false): Effect.Effect<number | undefined, TargetError> => Option.match(given, {
   onNone: () => Effect.succeed(undefined),
-  onSome: (text) => Number.isFinite(Number(text)) && Number(text) >= least ? Effect.succeed(Number(text)) : refuse(`--${flag} must be a number of ${least} or more, got ${text}`, "Correct it")
+  onSome: (text) => text.trim() !== "" && (whole ? Number.isSafeInteger(Number(text)) : Number.isFinite(Number(text))) && Number(text) >= least ? Effect.succeed(Number(text))
+    : refuse(`--${flag} must be a ${whole ? "whole " : ""}number${least === -Infinity ? "" : ` of ${least} or more`}, got ${text}`, "Correct it")
 })
 
 /** What `--gen_kwargs` says of max_gen_toks; anything but greedy is refused. */
@@ -73,7 +74,7 @@ export const command = Command.make(name, flags, (given) => Effect.gen(function*
   if (!isPolicy(policy)) return yield* refuse(`--bos_policy ${policy} is none`, "Say tokenizer, never or always")
   const batch = given.batch === "auto" || given.batch.startsWith("auto:") ? "auto" : Number(given.batch)
   if (batch !== "auto" && !(Number.isInteger(batch) && batch > 0)) return yield* refuse(`--batch_size must be auto or a whole number, got ${given.batch}`, "Correct it")
-  const maximum = yield* number("max_length", given.maximum, 1), maximumGenerated = yield* number("gen_kwargs max_gen_toks", yield* generationOf(given.generation), 1)
+  const maximum = yield* number("max_length", given.maximum, 1, true), maximumGenerated = yield* number("gen_kwargs max_gen_toks", yield* generationOf(given.generation), 1)
   const shared = { model: modelName(folder), batch, ...stored(given.storage), ...policy === undefined ? {} : { bosPolicy: policy }, ...maximum === undefined ? {} : { maximum }, ...maximumGenerated === undefined ? {} : { maximumGenerated: Math.trunc(maximumGenerated) } } as const
   const listen = (done: number, total: number) => { if (process.stderr.isTTY) process.stderr.write(`\r${done} of ${total} requests${done === total ? "\n" : ""}`) }
   const on = <A, E, R>(work: Effect.Effect<A, E, R>) => work.pipe(Effect.provide(Device.byName(deviceOf(given.device))), Effect.provideService(Progress, { listen }), Effect.provideService(References.LogToStderr, true))
@@ -82,8 +83,8 @@ export const command = Command.make(name, flags, (given) => Effect.gen(function*
     const found = yield* on(Suite.text({ ...shared, file: place(given.text.value) }))
     return yield* Option.match(given.json, { onNone: () => Console.log(JSON.stringify(found, null, 2)), onSome: (path) => File.writeJson(place(path), found) })
   }
-  const shots = yield* number("num_fewshot", given.shots, 0), limit = yield* number("limit", given.limit, 0), iterations = yield* number("bootstrap_iters", given.iterations, 0)
-  const seed = yield* number("seed", Option.map(given.seed, (seeds) => seeds.split(",").at(-1)!), -Infinity)
+  const shots = yield* number("num_fewshot", given.shots, 0, true), limit = yield* number("limit", given.limit, 0), iterations = yield* number("bootstrap_iters", given.iterations, 0, true)
+  const seed = yield* number("seed", Option.map(given.seed, (seeds) => seeds.split(",").at(-1)!), -Infinity, true)
   if (Option.isNone(given.data)) return yield* refuse("no data are given", "Say --data DIR")
   const results = yield* on(Suite.run({
     ...shared, tasks: Option.getOrThrow(given.tasks).split(",").map((task) => task.trim()).filter((task) => task !== ""), data: modelName(given.data.value), logSamples: given.samples,
