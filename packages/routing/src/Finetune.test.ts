@@ -152,6 +152,11 @@ describe("Finetune", () => {
     expect(await refused({ a: Finetune.train(mixture(seed, { router: Router.corrected(Router.topK({ active: 1 })) }), texts(), { trainable: "routers", balance: [Balance.lossFree()], ...short }) })).toMatchObject({ option: "trainable" }) // no loss trains them
     expect(await refused({ a: Finetune.lora(seed, texts(), { ...short, tokens: 17 }) })).toMatchObject({ option: "tokens" })
     expect(await refused({ a: Finetune.train(top1, texts(), { trainable: "routers", ...short }) })).toMatchObject({ option: "trainable" })
+    const packed = Stage.make("test/phi3", {
+      version: 1, inputs: [Stage.one("base", Checkpoint.Dense)], options: Schema.Struct({}), output: Checkpoint.Dense,
+      *describe({ base }) { return { header: { ...base, model: { ...base.model, family: "phi3" } }, cost: {} } }, *run({ base }) { return base }
+    })
+    expect(await refused({ a: Finetune.lora(packed(seed), texts(), short) })).toMatchObject({ _tag: "TrainingError", option: "seed", problem: expect.stringContaining("phi3 keeps gate and up in one matrix") })
     const unnamed = Finetune.train(mixture(seed, { router: Router.topK({ active: 1 }), named: false }), texts(), { trainable: "routers", supervise: { weight: 1 }, ...short })
     expect(await failure(Pipeline.run(Pipeline.make("test", () => ({ unnamed }))))).toMatchObject({ _tag: "TrainingError", option: "labels" })
   })

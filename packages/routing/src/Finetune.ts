@@ -9,7 +9,9 @@ import { Device } from "@switchyard/gpu"
 import { Effect, Option, Schema } from "effect"
 import * as Adapter from "./Adapter.ts"
 import * as Balance from "./Balance.ts"
+import { matrices } from "./Expert.ts"
 import * as LanguageModel from "./LanguageModel.ts"
+import { modulePaths } from "./peftTargets.ts"
 import * as Router from "./Router.ts"
 import { expertsOf } from "./expertsOf.ts"
 import { train as loop } from "./train.ts"
@@ -92,6 +94,8 @@ export const lora = Stage.make("finetune/lora", {
   output: Adapter.Artifact,
   sides: { log: Log },
   *describe({ seed, texts }, options) {
+    const apart = modulePaths(seed.model), packed = matrices.filter((matrix) => !apart.has(`layers.0.feedForward.${matrix}`))
+    if (packed.length > 0) return yield* refuse("seed", `${seed.model.family} keeps ${packed.join(" and ")} in one matrix of its files, on which peft has no adapter of each`, 'train them whole, Finetune.train with trainable: "feedForward", or take a base of another family')
     const header = adapterHeader(seed.model, seed.key, Object.keys(texts), options)
     const { cost } = yield* planned(seed.model, options, lowRank(header))
     return { header, cost: { ...cost, bytesWritten: Adapter.bytes(seed.model, options.rank) + logBytes(options.steps) } }
