@@ -35,6 +35,7 @@ test.each<readonly [string, ReadonlyArray<string>, RegExp]>([
   ["a chat without a template", ["--prompt", "a", "--chat"], /the model has no chat template/],
   ["an option out of range", ["--prompt", "a", "--top-p", "2"], /--top-p 2. Give a number above 0/],
   ["a window without a place", ["--prompt", "a", "--window", "0"], /--window 0. Give 1 or more/],
+  ["a seed below zero", ["--prompt", "a", "--seed", "-1"], /--seed -1. Give 0 or more/],
   ["what a chat alone has", ["--prompt", "a", "--system", "b"], /--system is given without --chat/],
   ["a prompt that does not fit", ["--prompt", "abcdefgh".repeat(60)], /prompt 0: it has \d+ tokens, the generator's window holds 96/]
 ])("%s is refused by name", async (_, args, says) => {

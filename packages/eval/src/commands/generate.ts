@@ -50,6 +50,7 @@ const answer = (checkpoint: Checkpoint.Any, prompt: ReadonlyArray<number>, openi
 
 export const command = Command.make("eval:generate", flags, (given) => Effect.gen(function*() {
   yield* outOfRange("maximum", Option.some(given.maximum), (value) => value >= 1, "1 or more")
+  yield* outOfRange("seed", Option.some(given.seed), (value) => value >= 0, "0 or more")
   yield* outOfRange("temperature", given.temperature, (value) => value >= 0, "0 or more")
   yield* outOfRange("top-k", given.topK, (value) => Number.isInteger(value) && value >= 1, "a whole number from 1 on")
   yield* outOfRange("top-p", given.topP, (value) => value > 0 && value <= 1, "a number above 0, at most 1")

@@ -23,7 +23,7 @@ const path = (name: string) => Flag.String(name).pipe(Flag.withMetavar("DIR"))
 export const common = (name: string, limit: string) => ({
   out: path("out").pipe(Flag.withDefault(`runs/eval-${name}`), Flag.withDescription("the folder for report.md, report.html, report.json and results.arrow")),
   store: path("store").pipe(Flag.optional, Flag.withDescription("the folder that remembers scores; <out>/.store unless given")),
-  seed: Flag.Int("seed").pipe(Flag.withDefault(0), Flag.withDescription("stands in the results; changes every random choice")),
+  seed: Flag.Int("seed").pipe(Flag.filter((value) => value >= 0 && value < 2 ** 32, (value) => `--seed must be from 0 to 2^32 - 1, which is what the table of results holds, got ${value}`), Flag.withDefault(0), Flag.withDescription("stands in the results; changes every random choice")),
   device: Flag.Literals("device", ["auto", "gpu", "host", "software"]).pipe(Flag.withDefault("auto"), Flag.withDescription("what computes; auto: a hardware GPU, else the processor")),
   limit: Flag.Int("limit").pipe(Flag.filter((value) => value > 0, (value) => `--limit must be 1 or more, got ${value}`), Flag.optional, Flag.withDescription(limit))
 })

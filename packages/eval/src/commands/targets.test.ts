@@ -138,6 +138,11 @@ describe("eval:perplexity", () => {
     expect(await failing(Perplexity.perplexity(flags(["uniform", "./uniform"], ["long.txt"])))).toMatch(/TargetError: eval:perplexity: .*uniform is given twice/)
   })
 
+  test.each(["-1", "5000000000"])("a seed of %s, which the results could not hold, is refused before any work", async (seed) => {
+    expect(await printed(Perplexity.command, ["--model", at("random"), "--text", at("words.jsonl"), "--out", at("seeds"), "--seed", seed])).toMatch(/--seed must be from 0 to 2\^32 - 1/)
+    expect(existsSync(at("seeds"))).toBe(false)
+  })
+
   test("the command writes Arrow, Markdown, HTML and JSON, prints its table, and starts no stage a second time", async () => {
     const args = ["--model", at("random"), "--text", at("words.jsonl"), "--tokens", "8", "--device", "host", "--out", at("out"), "--seed", "3"]
     const first = await printed(Perplexity.command, args)
