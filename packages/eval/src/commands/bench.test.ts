@@ -13,8 +13,8 @@ beforeAll(async () => {
 afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
 describe("eval:bench", () => {
-  test("times products, grouped products, both layers and a training step, a prompt and a token, with floors, quartiles and the mixture's ratio", () => {
-    expect(found.rows.map(({ name }) => name)).toEqual(["copy", "product", "product", "product", "grouped product", ...["dense layer", "mixture layer", "training step"].flatMap((name) => [name, `${name}, processor time`]), "prompt", "token"])
+  test("times products, grouped products, both layers and a training step, a prompt, a token and one with stored weights, with floors, quartiles and the mixture's ratio", () => {
+    expect(found.rows.map(({ name }) => name)).toEqual(["copy", "product", "product", "product", "grouped product", ...["dense layer", "mixture layer", "training step"].flatMap((name) => [name, `${name}, processor time`]), "prompt", "token", ...["bf16", "f16", "q8", "q4"].map((storage) => `token, ${storage}`)])
     for (const row of found.rows) {
       expect(row.milliseconds).toBeGreaterThan(0)
       if (!row.name.includes("processor")) expect(row.floor).toBeGreaterThan(0)

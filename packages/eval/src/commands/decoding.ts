@@ -1,9 +1,10 @@
 /**
  * Generation on the host in `eval:bench`: a prompt in one pass, and each token after it, of a random Llama of SmolLM2-135M's sizes; beside it the same
- * sizes in transformers and transformers.js, each in a process of its own that works when it is asked to.
+ * sizes in transformers and transformers.js, each in a process of its own that works when it is asked to. A token also with the matrices stored in fewer
+ * bytes, beside ours in f32.
  */
 import { Checkpoint, Model, Random, Tokenizer, Weights } from "@switchyard/core"
-import { Device, Tensor } from "@switchyard/gpu"
+import { Device, Storage, Tensor } from "@switchyard/gpu"
 import { Generation } from "@switchyard/routing"
 import { Effect } from "effect"
 import { type Case, clocked, quantile } from "./measure.ts"
@@ -35,14 +36,18 @@ export const cases = (device: Device.Service, decoding: Decoding, seed: number) 
     const data = new Float32Array(Tensor.size(shape))
     return [name, { shape, data: shape.length === 1 ? data.fill(1) : Random.fillNormal(Random.make(seed, name), data, { deviation: 0.02 }) }]
   })))
-  const generator = yield* Effect.provideService(Generation.open(Checkpoint.make({ model, weights, tokenizer: Tokenizer.bytes() }), { window: 1024 }), Device.Device, Device.Device.of(device))
-  const prompt = (length: number) => generator.advance([{ row: 0, ids: Array.from({ length }, (_, at) => at % model.vocabulary), fresh: true }])
-  const one = (token: number) => clocked(generator.advance([{ row: 0, ids: [token], fresh: false }]))
-  const each = (tokens: number) => Effect.map(Effect.forEach(Array.from({ length: tokens }, (_, token) => token), one), (times) => ({ wall: quantile(times.map(({ wall }) => wall), 0.5) }))
+  const open = (storage?: Storage.Storage) => Effect.provideService(Generation.open(Checkpoint.make({ model, weights, tokenizer: Tokenizer.bytes() }), { window: 1024, storage }), Device.Device, Device.Device.of(device))
+  const generator = yield* open(), stored = yield* Effect.forEach(Storage.storages, (storage) => Effect.map(open(storage), (generator) => ({ storage, generator })))
+  const prompt = (length: number, of = generator) => of.advance([{ row: 0, ids: Array.from({ length }, (_, at) => at % model.vocabulary), fresh: true }])
+  const each = (of = generator) => Effect.map(Effect.forEach(Array.from({ length: tokens }, (_, token) => token), (token) => clocked(of.advance([{ row: 0, ids: [token], fresh: false }]))), (times) => ({ wall: quantile(times.map(({ wall }) => wall), 0.5) }))
   const about = { device: device.name, adapter: device.adapter, atMost: 2 } as const
   return [
     ...prompts.map((length): Case => ({ ...about, name: names.prompt, shape: shapes.prompt(decoding, length), against: rivals.map((rival) => `${rival} ${names.prompt}`), work: { flops: flops(model, length), bytes }, time: clocked(prompt(length)) })),
-    { ...about, name: names.token, shape: shapes.token(decoding), against: rivals.map((rival) => `${rival} ${names.token}`), work: { flops: flops(model, 1), bytes }, time: Effect.andThen(prompt(prompts[0]!), each(tokens)) }
+    { ...about, name: names.token, shape: shapes.token(decoding), against: rivals.map((rival) => `${rival} ${names.token}`), work: { flops: flops(model, 1), bytes }, time: Effect.andThen(prompt(prompts[0]!), each()) },
+    ...stored.map(({ generator, storage }): Case => ({
+      device: device.name, adapter: device.adapter, name: `${names.token}, ${storage}`, shape: shapes.token(decoding), against: names.token, work: { flops: flops(model, 1), bytes: 4 * Storage.words(storage, Model.parameters(model)) },
+      time: Effect.andThen(prompt(prompts[0]!, generator), each(generator))
+    }))
   ] satisfies ReadonlyArray<Case>
 })
 
