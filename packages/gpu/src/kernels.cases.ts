@@ -147,6 +147,10 @@ add("swiglu", "NaN and infinities", { gate: put(normal(21), { ...awkward, 2: -20
 add("map", "exp of NaN and infinities", { x: put(normal(21), awkward), out: real(21) }, { count: 21, mode: modes.indexOf("exp") }, { special: true })
 add("map", "sigmoid of NaN and infinities", { x: put(normal(21), awkward), out: real(21) }, { count: 21, mode: modes.indexOf("sigmoid") }, { special: true })
 add("map", "exp from −80 to 80", { x: Float32Array.from({ length: 321 }, (_, i) => (i - 160) / 2), out: real(321) }, { count: 321, mode: modes.indexOf("exp") }, { tolerance: 1e-5 })
+for (const kernel of ["map", "mapGradient"]) {
+  const x = Float32Array.from({ length: 160 }, (_, i) => i / 16 - 10) // where 1 + tanh of it would lose its digits
+  add(kernel, "gelu from −10 to 0", { x, ...kernel === "map" ? {} : { gradient: new Float32Array(160).fill(1) }, out: real(160) }, { count: 160, mode: modes.indexOf("gelu") }, { tolerance: 1e-6 })
+}
 for (const [batch, heads, repeat, columns] of [[1, 1, 1, 1], [2, 3, 2, 5], [2, 2, 1, 70], [1, 3, 4, 131]] as const) {
   const rows = batch * heads * repeat, x = normal(rows * columns, 3), scale = 0.375, probability = new Float32Array(x.length)
   for (let row = 0; row < rows; row++) { // the last column left out, as a mask leaves it

@@ -9,7 +9,7 @@ fn apply(mode: u32, x: f32) -> f32 {
     case 5u: { return logarithm(x); }
     case 6u: { return x * x; }
     case 7u: { return sqrt(x); }
-    case 8u: { return 0.5 * x * (1.0 + hyperbolicTangent(0.7978845608028654 * (x + 0.044715 * x * x * x))); } // gelu, tanh form
+    case 8u: { return x * sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x)); } // gelu, tanh form: 1 + tanh u is 2 sigmoid 2u, which keeps its digits near zero
     default: { return 1.0 / x; }                         // reciprocal
   }
 }

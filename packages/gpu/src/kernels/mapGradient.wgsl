@@ -9,10 +9,10 @@ fn slope(mode: u32, x: f32) -> f32 {
     case 5u: { return 1.0 / x; }                                           // log
     case 6u: { return 2.0 * x; }                                           // square
     case 7u: { return 0.5 / sqrt(x); }
-    case 8u: {                                                              // gelu, tanh form
-      let bend = 0.7978845608028654;
-      let t = hyperbolicTangent(bend * (x + 0.044715 * x * x * x));
-      return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * bend * (1.0 + 0.134145 * x * x);
+    case 8u: {                                                              // gelu, tanh form: 1 + tanh u is 2 sigmoid 2u, which keeps its digits near zero
+      let bend = 1.5957691216057308;
+      let s = sigmoid(bend * (x + 0.044715 * x * x * x));
+      return s + x * s * (1.0 - s) * bend * (1.0 + 0.134145 * x * x);
     }
     default: { return -1.0 / (x * x); }                                    // reciprocal
   }
